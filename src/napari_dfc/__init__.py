@@ -1,0 +1,45 @@
+"""Segment microscopy and other images by differentiable feature clustering, on the image alone.
+
+Importing the package loads neither PyTorch nor Qt nor napari; they are loaded by the first name that needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_dfc.gui.console import segment_layer, start
+    from napari_dfc.segmentation import Run, Segmentation, segment
+    from napari_dfc.settings import Settings
+
+__all__ = ["Run", "Segmentation", "Settings", "__version__", "segment", "segment_layer", "start"]
+
+_HOMES = {
+    "Run": "napari_dfc.segmentation",
+    "Segmentation": "napari_dfc.segmentation",
+    "Settings": "napari_dfc.settings",
+    "segment": "napari_dfc.segmentation",
+    "segment_layer": "napari_dfc.gui.console",
+    "start": "napari_dfc.gui.console",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("napari-dfc")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if _HOMES[name] == "napari_dfc.segmentation":
+        from napari_dfc.devices import load_torch
+
+        load_torch()
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,268 @@
+"""The command line: segment, demo, info; its options are the settings."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from napari_dfc.settings import DEFAULT_PRESET, PRESETS, PresetName, Settings, parameters
+
+if TYPE_CHECKING:
+    from napari_dfc.files import ImageFile
+    from napari_dfc.segmentation import Run
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="napari-dfc",
+    help="Segment microscopy and other images by differentiable feature clustering: no labels, no downloaded weights.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class _Refusal(Exception):
+    """Something the user can put right, said in one line."""
+
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one option for each setting; it receives those that were used as the dictionary `changes`."""
+    options = []
+    for parameter in parameters():
+        if parameter.name == "preset":
+            continue
+        limits = "" if parameter.choices or parameter.least is None else f" {parameter.least:g} to {parameter.most:.10g}."
+        default = "yes" if parameter.default is True else "no" if parameter.default is False else parameter.default
+        words = f"{parameter.meaning}{limits} [{DEFAULT_PRESET}: {default}]"
+        annotation = Annotated[Optional[parameter.type], typer.Option(help=words, rich_help_panel="Settings")]  # noqa: UP045 - typer reads the type at run time
+        options.append(
+            inspect.Parameter(parameter.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        )
+    plain = inspect.signature(command, eval_str=True)
+    names = [option.name for option in options]
+
+    def wrapped(**given: Any) -> None:
+        changes = {name: given.pop(name) for name in names}
+        command(**given, changes={name: value for name, value in changes.items() if value is not None})
+
+    kept = [parameter for name, parameter in plain.parameters.items() if name != "changes"]
+    wrapped.__signature__ = plain.replace(parameters=[*kept, *options])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in [*kept, *options]}
+    wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
+    return wrapped
+
+
+@app.command()
+@_with_settings
+def segment(
+    image: Annotated[list[Path], typer.Argument(help="One image file or more: TIFF, PNG, JPEG, ...", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Of one image: the label file, .tif. Of several: a folder.", show_default=False),
+    ],
+    scribbles: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Label image of painted strokes, 0 where nothing is painted; with one image only."),
+    ] = None,
+    preset: Annotated[PresetName, typer.Option(help="The settings to start from.")] = DEFAULT_PRESET,
+    overlay: Annotated[bool, typer.Option(help="Also write a PNG of the image with its regions, *_overlay.png.")] = False,
+    channel_axis: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Axis of the channels, where the file doesn't say, counted from 0."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace results that are there already.")] = False,
+    changes: Any = None,
+) -> None:
+    """Split images into regions and write their label maps."""
+    with _one_line_errors():
+        settings = Settings.from_preset(preset, **changes)
+        targets = _targets(image, out, scribbles, overlay=overlay, overwrite=overwrite)
+    failures = []
+    for source, target in zip(image, targets, strict=True):
+        try:
+            with _one_line_errors():
+                file = _read(source)
+                painted = None if scribbles is None else _read(scribbles).data
+                axis = file.channel_axis if channel_axis is None else channel_axis
+                run = _run(source.name, file.data, scribbles=painted, channel_axis=axis, settings=settings)
+                print(_write(run, target, file.pixel_size, overlay=overlay, overwrite=overwrite))
+        except typer.Exit:
+            if len(image) == 1:
+                raise
+            failures.append(source)
+    if failures:
+        _complain(f"{len(failures)} of {len(image)} images failed: {', '.join(map(str, failures))}")
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--out", "-o", help="Without a display: the folder for the results.  [default: a new napari-dfc-demo]"
+        ),
+    ] = None,
+) -> None:
+    """Open napari on a sample image with the widget ready; without a display, segment the sample into files."""
+    missing = _why_no_window()
+    if not missing:
+        from napari_dfc.gui.demo import open_demo
+
+        open_demo()
+        return
+    with _one_line_errors():
+        from napari_dfc.samples import read_sample
+
+        print(f"{missing}: the demo writes its result to files instead of opening napari.")
+        folder = out or _new_folder("napari-dfc-demo")
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / "stained_tissue_labels.tif"
+        _refuse_existing([target, _overlay_of(target)])
+        sample = read_sample("stained_tissue")
+        run = _run("stained_tissue", sample.image, scribbles=sample.scribbles, channel_axis=None, settings=Settings())
+        _write(run, target, None, overlay=True, overwrite=False)
+        print(f"Labels:  {target.resolve()}\nPicture: {_overlay_of(target).resolve()}")
+
+
+@app.command()
+def info() -> None:
+    """Print versions and devices."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    with _one_line_errors():
+        from napari_dfc.devices import choose_device, describe_devices
+
+        rows = [("Python", platform.python_version()), ("System", platform.platform())]
+        for package in ("napari-dfc", "torch", "numpy", "scikit-image", "napari", "PyQt6", "PySide6"):
+            try:
+                rows.append((package, version(package)))
+            except PackageNotFoundError:
+                rows.append((package, "not installed"))
+        rows += describe_devices()
+        rows.append(("in use", str(choose_device())))
+    for name, value in rows:
+        print(f"{name:<14}{value}")
+
+
+def _read(path: Path) -> ImageFile:
+    from napari_dfc.files import read_image
+
+    return read_image(path)
+
+
+def _run(name: str, image: Any, *, scribbles: Any, channel_axis: int | None, settings: Settings) -> Run:
+    """Segment one image under a progress bar."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from napari_dfc.devices import load_torch
+
+    load_torch()
+    from napari_dfc.segmentation import Run
+
+    run = Run(image, scribbles=scribbles, channel_axis=channel_axis, settings=settings, name=name)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(name, total=settings.max_iterations, state="")
+        for iteration in run:
+            state = f"iteration {iteration.number}, {iteration.n_labels} labels"
+            progress.update(task, completed=iteration.number, state=state)
+    return run
+
+
+def _write(run: Run, target: Path, pixel_size: tuple[float, float] | None, *, overlay: bool, overwrite: bool) -> str:
+    """Write what a run found; a line that says so."""
+    from napari_dfc.files import write_labels, write_picture
+    from napari_dfc.overlays import draw_overlay
+
+    result = run.result()
+    write_labels(target, result.labels, pixel_size=pixel_size, record=result.record, overwrite=overwrite)
+    if overlay:
+        write_picture(_overlay_of(target), draw_overlay(run.plane, result.labels), overwrite=overwrite)
+    note = f"; {result.note}" if result.note else ""
+    return f"{run.name} -> {target}: {result.n_labels} labels after {result.iterations} iterations{note}"
+
+
+def _targets(
+    sources: list[Path], out: Path, scribbles: Path | None, *, overlay: bool, overwrite: bool
+) -> list[Path]:
+    """The label file of every image, or a `_Refusal` while nothing has been computed yet."""
+    if len(sources) == 1:
+        if out.is_dir():
+            raise _Refusal(f"-o {out} is a folder; accepted for one image is a file that ends in .tif")
+        if out.suffix.lower() not in (".tif", ".tiff"):
+            raise _Refusal(f"-o {out} ends in {out.suffix or 'nothing'}; accepted for one image is .tif or .tiff")
+        if not out.parent.is_dir():
+            raise _Refusal(f"the folder {out.parent} does not exist")
+        targets = [out]
+    else:
+        if scribbles is not None:
+            raise _Refusal(f"--scribbles goes with one image; {len(sources)} came")
+        if not out.is_dir():
+            raise _Refusal(f"-o {out} is not a folder; accepted for several images is a folder that exists")
+        targets = [out / f"{source.stem}_labels.tif" for source in sources]
+        twice = sorted({target.name for target in targets if targets.count(target) > 1})
+        if twice:
+            raise _Refusal(f"several images would be written to the same file: {', '.join(twice)}")
+    written = targets + ([_overlay_of(target) for target in targets] if overlay else [])
+    inputs = {path.resolve() for path in [*sources, *([] if scribbles is None else [scribbles])]}
+    for path in written:
+        if path.resolve() in inputs:
+            raise _Refusal(f"{path} is an input; results are never written over it")
+    if not overwrite:
+        _refuse_existing(written)
+    return targets
+
+
+def _overlay_of(target: Path) -> Path:
+    return target.with_name(f"{target.stem.removesuffix('_labels')}_overlay.png")
+
+
+def _refuse_existing(paths: list[Path]) -> None:
+    existing = [str(path) for path in paths if path.exists()]
+    if existing:
+        more = f" and {len(existing) - 3} more" if len(existing) > 3 else ""
+        raise _Refusal(f"{', '.join(existing[:3])}{more} exists already; --overwrite replaces it")
+
+
+def _new_folder(name: str) -> Path:
+    """A folder in the current one that does not exist yet: name, name-2, name-3, ..."""
+    number = 1
+    while (folder := Path(name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    return folder
+
+
+def _why_no_window() -> str:
+    """Why napari cannot be opened here, in words; empty where it can."""
+    from importlib.util import find_spec
+
+    if find_spec("napari") is None:
+        return "napari is not installed"
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return "There is no display"
+    return ""
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Say in one line what the user can put right, and end with status 2."""
+    try:
+        yield
+    except (_Refusal, ValueError, TypeError, OSError, ImportError) as error:
+        _complain(str(error))
+        raise typer.Exit(2) from error
+
+
+def _complain(words: str) -> None:
+    print(f"napari-dfc: {' '.join(words.split())}", file=sys.stderr)

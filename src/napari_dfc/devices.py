@@ -1,0 +1,176 @@
+"""What there is to compute with, what was chosen and why, and how PyTorch is asked to behave meanwhile."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Device", "as_torch_device", "choose_device", "computing", "describe_devices", "load_torch"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device to compute on.
+
+    Parameters
+    ----------
+    name : {"cuda", "mps", "cpu"}
+        PyTorch's name for it.
+    title : str
+        What it is, for people.
+    reason : str
+        Why it was chosen, in words.
+    """
+
+    name: str
+    title: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.title} ({self.reason})"
+
+
+def load_torch() -> Any:
+    """Import PyTorch, which takes a second or two the first time.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    ImportError
+        PyTorch is missing or cannot be loaded; the message says what to do.
+    """
+    try:
+        return importlib.import_module("torch")
+    except OSError as error:  # Windows raises it where a library of PyTorch's fails to start
+        raise ImportError(
+            f"PyTorch is installed but Windows or the system could not load it ({error}). Reinstall it with "
+            '"pip install --force-reinstall torch"; on Windows also install the Microsoft Visual C++ Redistributable, '
+            "and if it fails only inside napari, start napari from a console in which "
+            '"python -c \'import torch\'" works'
+        ) from error
+
+
+def choose_device(wanted: str = "auto") -> Device:
+    """The device to compute on, with the reason.
+
+    Parameters
+    ----------
+    wanted : {"auto", "cuda", "mps", "cpu"}
+        "auto" takes CUDA before MPS before the CPU.
+
+    Returns
+    -------
+    Device
+
+    Raises
+    ------
+    ValueError
+        The device asked for is not there.
+
+    Examples
+    --------
+    >>> print(choose_device("cpu").reason)
+    as asked for
+    """
+    missing = _missing()
+    if wanted != "auto":
+        if missing.get(wanted):
+            raise ValueError(f"device is {wanted!r}, but {missing[wanted]}; accepted here: {_accepted(missing)}")
+        return Device(wanted, _title(wanted), "as asked for")
+    for name in ("cuda", "mps"):
+        if not missing[name]:
+            return Device(name, _title(name), "the fastest device that PyTorch can use here")
+    return Device("cpu", _title("cpu"), f"{missing['cuda']}; {missing['mps']}")
+
+
+def describe_devices() -> list[tuple[str, str]]:
+    """Every kind of device and what was found of it.
+
+    Returns
+    -------
+    list of (name, description)
+
+    Examples
+    --------
+    >>> [name for name, _ in describe_devices()]
+    ['cuda', 'mps', 'cpu']
+    """
+    missing = _missing()
+    return [(name, missing.get(name) or _title(name)) for name in ("cuda", "mps", "cpu")]
+
+
+@contextmanager
+def computing(device: Device, threads: int = 0, repeatable: bool = False) -> Iterator[int]:
+    """Set PyTorch up for a computation in this thread, and leave it as it was found.
+
+    Parameters
+    ----------
+    device : Device
+    threads : int
+        Processor threads; 0 leaves their number as it is.
+    repeatable : bool
+        On CUDA, only algorithms that give the same result bit for bit.
+
+    Yields
+    ------
+    int
+        Processor threads in use.
+    """
+    torch = load_torch()
+    before = torch.get_num_threads()
+    flags = torch.backends.cudnn
+    deterministic, benchmark = flags.deterministic, flags.benchmark
+    if threads:
+        torch.set_num_threads(threads)
+    if repeatable and device.name == "cuda":
+        flags.deterministic, flags.benchmark = True, False
+    try:
+        with torch.enable_grad():
+            yield torch.get_num_threads()
+    finally:
+        if threads:
+            torch.set_num_threads(before)
+        flags.deterministic, flags.benchmark = deterministic, benchmark
+
+
+def as_torch_device(device: Device) -> torch.device:
+    """The same device as PyTorch's own object."""
+    return load_torch().device(device.name)  # type: ignore[no-any-return]
+
+
+def _missing() -> dict[str, str]:
+    """Why each kind of accelerator cannot be used, empty where it can."""
+    torch = load_torch()
+    cuda = mps = ""
+    if not torch.backends.cuda.is_built():
+        cuda = "this PyTorch is a build without CUDA"
+    elif not torch.cuda.is_available():
+        cuda = "PyTorch finds no CUDA device"
+    if not torch.backends.mps.is_built():
+        mps = "no MPS outside macOS" if platform.system() != "Darwin" else "this PyTorch is a build without MPS"
+    elif not torch.backends.mps.is_available():
+        mps = "PyTorch finds no MPS device"
+    return {"cuda": cuda, "mps": mps}
+
+
+def _accepted(missing: dict[str, str]) -> str:
+    return ", ".join(["auto", *(name for name in ("cuda", "mps") if not missing[name]), "cpu"])
+
+
+def _title(name: str) -> str:
+    torch = load_torch()
+    if name == "cuda":
+        return f"CUDA: {torch.cuda.get_device_name()}"
+    if name == "mps":
+        return "MPS: Apple graphics processor"
+    return f"CPU: {torch.get_num_threads()} threads"

@@ -1,0 +1,220 @@
+"""The door where an image comes in: any array becomes scaled channels of one plane, and what is wrong is said here."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Plane", "prepare"]
+
+#: Percentiles of a channel that its scaling maps to 0 and 1.
+PERCENTILES = (0.1, 99.9)
+
+_CHANNEL_NAMES = ("c", "channel", "channels", "band", "bands")
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One plane of an image, ready for the network.
+
+    Parameters
+    ----------
+    values : (C, H, W) ndarray of float32 or float64
+        Scaled channels, 0 where masked.
+    mask : (H, W) ndarray of bool, or None
+        True where a pixel takes part; None where all do.
+    offset, scale : (C,) ndarray of float64
+        ``values = (image - offset) / scale``.
+    sha256 : str
+        Digest of the channels as they came in, with their shapes and data types.
+    dtypes : tuple of str
+        Data type of each channel as it came in.
+    """
+
+    values: NDArray[np.floating[Any]]
+    mask: NDArray[np.bool_] | None
+    offset: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    sha256: str
+    dtypes: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.values.shape[1:]  # type: ignore[return-value]
+
+
+def prepare(
+    image: ArrayLike | tuple[ArrayLike, ...],
+    *,
+    channel_axis: int | None = None,
+    mask: ArrayLike | None = None,
+    scaling: str = "percentile",
+    dtype: Any = np.float32,
+) -> Plane:
+    """Check an image and turn it into scaled channels.
+
+    Parameters
+    ----------
+    image : (H, W), (H, W, 3), (H, W, 4) or any 3-D array with `channel_axis`; or a tuple of such images
+        Boolean, integer or real values of any width, as a NumPy array or anything that converts to one (dask, zarr,
+        xarray with a dimension named c, channel or band). Three channels last are RGB, four are RGBA; alpha is no
+        feature, fully transparent pixels are masked. The channels of a tuple's images are taken together.
+    channel_axis : int, optional
+        The axis of the channels, where it is not the last of an RGB(A) image. No channel is alpha then.
+    mask : (H, W) array of bool, optional
+        True where a pixel takes part. NaN and infinite pixels never do.
+    scaling : {"percentile", "published"}
+        "percentile" maps each channel's own 0.1 to 99.9 percentile, over the pixels that take part, to 0 to 1 without
+        clipping; "published" divides by the data type's largest value (integers) or by 1 (real numbers).
+    dtype : data type
+        float32 or float64 for the result.
+
+    Returns
+    -------
+    Plane
+
+    Raises
+    ------
+    TypeError
+        Complex, object, text or date values; a mask that is not Boolean.
+    ValueError
+        An empty image, axes that cannot be told apart, shapes that differ, or no pixel left to segment.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> plane = prepare(np.array([[0, 255], [51, 102]], dtype=np.uint8), scaling="published")
+    >>> plane.values.tolist()[0][0]
+    [0.0, 1.0]
+    """
+    images = image if isinstance(image, tuple) else (image,)
+    if not images:
+        raise ValueError("image is an empty tuple; accepted is one image or more")
+    channels: list[NDArray[Any]] = []
+    opaque: NDArray[np.bool_] | None = None
+    for each in images:
+        colors, alpha = _split_channels(each, channel_axis)
+        channels.extend(colors)
+        if alpha is not None:
+            opaque = (alpha > 0) if opaque is None else opaque & (alpha > 0)
+    shape = channels[0].shape
+    for channel in channels:
+        if channel.shape != shape:
+            raise ValueError(f"images of {_by(shape)} and {_by(channel.shape)} pixels; accepted is one size for all")
+
+    usable = np.ones(shape, dtype=bool) if mask is None else _checked_mask(mask, shape)
+    if opaque is not None:
+        usable = usable & opaque
+    for channel in channels:
+        if channel.dtype.kind == "f":
+            usable = usable & np.isfinite(channel)
+    if not usable.any():
+        raise ValueError("no pixel of the image can be used: all are masked, transparent, NaN or infinite")
+
+    values = np.empty((len(channels), *shape), dtype=dtype)
+    offset, scale = np.zeros(len(channels)), np.ones(len(channels))
+    for index, channel in enumerate(channels):
+        offset[index], scale[index] = _scaling_constants(channel, usable, scaling)
+        wide = np.where(usable, channel, 0).astype(np.float64)
+        values[index] = np.where(usable, (wide - offset[index]) / scale[index], 0)
+    return Plane(
+        values=values,
+        mask=None if usable.all() else usable,
+        offset=offset,
+        scale=scale,
+        sha256=_digest(channels, None if usable.all() else usable),
+        dtypes=tuple(str(channel.dtype) for channel in channels),
+    )
+
+
+def _split_channels(image: Any, channel_axis: int | None) -> tuple[list[NDArray[Any]], NDArray[Any] | None]:
+    """The channels of one image, each (H, W), and its alpha channel where it has one."""
+    names = getattr(image, "dims", None)
+    if channel_axis is None and isinstance(names, tuple):
+        named = [axis for axis, name in enumerate(names) if str(name).lower() in _CHANNEL_NAMES]
+        channel_axis = named[0] if named else None
+    array = _real_array(image)
+    if array.size == 0:
+        raise ValueError(f"image of shape {array.shape} has no pixels")
+    if channel_axis is not None:
+        if not -array.ndim <= channel_axis < array.ndim:
+            raise ValueError(f"channel_axis is {channel_axis}; the image of shape {array.shape} has no such axis")
+        planes = np.moveaxis(array, channel_axis, 0)  # (C, ...)
+        planes = _without_single_axes(planes, keep=3)
+        if planes.ndim != 3:
+            raise ValueError(
+                f"image of shape {array.shape} with channel_axis={channel_axis} has {planes.ndim - 1} axes beside the "
+                "channels; accepted are 2: give one plane"
+            )
+        return list(planes), None
+    if array.ndim >= 3 and array.shape[-1] in (3, 4):
+        array = _without_single_axes(array, keep=3)
+        if array.ndim == 3:
+            colors = np.moveaxis(array, -1, 0)  # (C, H, W)
+            return list(colors[:3]), (colors[3] if len(colors) == 4 else None)
+    array = _without_single_axes(array, keep=2)
+    if array.ndim != 2:
+        raise ValueError(
+            f"image of shape {array.shape} has {array.ndim} axes; accepted are 2 (gray), 3 with RGB or RGBA last, or 3 "
+            "with channel_axis given. Of a stack or a time series, give one plane"
+        )
+    return [array], None
+
+
+def _real_array(image: Any) -> NDArray[Any]:
+    """The image as an array of Booleans, integers or real numbers; its type is looked at before it is computed."""
+    dtype = getattr(image, "dtype", None)
+    if not isinstance(dtype, np.dtype):
+        image = np.asarray(image)
+        dtype = image.dtype
+    if dtype.kind not in "buif":
+        raise TypeError(f"image has values of type {dtype}; accepted are Boolean, integer and real numbers")
+    return np.asarray(image)
+
+
+def _without_single_axes(array: NDArray[Any], keep: int) -> NDArray[Any]:
+    """The array without axes of length 1, from the front, down to `keep` axes; the first of 3 channels-first stays."""
+    for axis in range(array.ndim - 1, -1, -1):
+        if array.ndim > keep and array.shape[axis] == 1 and axis < array.ndim - 2:
+            array = np.squeeze(array, axis)
+    return array
+
+
+def _checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    array = np.asarray(mask)
+    if array.dtype != bool:
+        raise TypeError(f"mask has values of type {array.dtype}; accepted is bool, True where a pixel takes part")
+    if array.shape != shape:
+        raise ValueError(f"mask has shape {array.shape}; the image has {_by(shape)} pixels")
+    return array
+
+
+def _scaling_constants(channel: NDArray[Any], usable: NDArray[np.bool_], scaling: str) -> tuple[float, float]:
+    """Offset and scale of one channel."""
+    if scaling == "published":
+        return 0.0, float(np.iinfo(channel.dtype).max) if channel.dtype.kind in "ui" else 1.0
+    inside = channel[usable].astype(np.float64)
+    low, high = np.percentile(inside, PERCENTILES)
+    if not high > low:  # fewer than one pixel in a thousand differs: take the whole range
+        low, high = inside.min(), inside.max()
+    span = high - low
+    if not np.isfinite(span):
+        raise ValueError(f"image values from {low:g} to {high:g} are too far apart to scale")
+    return float(low), float(span) if span > 0 else 1.0
+
+
+def _digest(channels: list[NDArray[Any]], mask: NDArray[np.bool_] | None) -> str:
+    digest = hashlib.sha256()
+    for array in [*channels, *([] if mask is None else [mask])]:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,121 @@
+"""The three losses that pull against each other: similarity, continuity, scribble."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["continuity_loss", "scribble_loss", "similarity_loss"]
+
+
+def similarity_loss(response: Tensor, clusters: Tensor, pixels: Tensor | None = None) -> Tensor:
+    r"""Cross-entropy of each pixel's response against its own cluster.
+
+    Parameters
+    ----------
+    response : (1, q, H, W) Tensor
+        Normalized response :math:`r'`.
+    clusters : (1, H, W) Tensor of int64
+        Cluster label :math:`c_n` of each pixel.
+    pixels : (1, H, W) Tensor of bool, optional
+        The pixels that count, all by default.
+
+    Returns
+    -------
+    () Tensor
+        0 where no pixel counts.
+
+    Notes
+    -----
+    .. math:: L_{sim} = -\frac{1}{N} \sum_n \log \operatorname{softmax}(r'_n)_{c_n}
+
+    Taken pixel by pixel and averaged here, because PyTorch's own mean over a 2-D map is not repeatable on CUDA.
+
+    Examples
+    --------
+    >>> import torch
+    >>> response = torch.zeros(1, 4, 2, 2)
+    >>> round(similarity_loss(response, response.argmax(1)).item(), 4)  # log(4)
+    1.3863
+    """
+    return _mean(F.cross_entropy(response, clusters, reduction="none"), pixels)
+
+
+def continuity_loss(response: Tensor, pixels: Tensor | None = None) -> Tensor:
+    r"""L1 norm of the differences between neighboring pixels' responses.
+
+    Parameters
+    ----------
+    response : (1, q, H, W) Tensor
+        Normalized response :math:`r'`.
+    pixels : (1, H, W) Tensor of bool, optional
+        The pixels that count; a pair of neighbors counts where both do.
+
+    Returns
+    -------
+    () Tensor
+        The mean over all vertical differences plus the mean over all horizontal ones; a direction without a pair
+        gives 0.
+
+    Notes
+    -----
+    .. math:: L_{con} = \operatorname{mean} |r'_{y+1,x} - r'_{y,x}| + \operatorname{mean} |r'_{y,x+1} - r'_{y,x}|
+
+    Examples
+    --------
+    >>> import torch
+    >>> continuity_loss(torch.tensor([[[[0.0, 1.0], [4.0, 5.0]]]])).item()  # 4 down, 1 across
+    5.0
+    """
+    total = response.new_zeros(())
+    for axis in (2, 3):
+        length = response.shape[axis] - 1
+        first, second = response.narrow(axis, 0, length), response.narrow(axis, 1, length)
+        if pixels is None:
+            pairs = None
+        else:
+            pairs = (pixels.narrow(axis - 1, 0, length) & pixels.narrow(axis - 1, 1, length))[:, None]  # (1, 1, H, W)
+        if length:
+            total = total + _mean((second - first).abs(), pairs)
+    return total
+
+
+def scribble_loss(response: Tensor, targets: Tensor) -> Tensor:
+    r"""Cross-entropy of the painted pixels' response against their scribbled class.
+
+    Parameters
+    ----------
+    response : (1, q, H, W) Tensor
+        Normalized response :math:`r'`.
+    targets : (1, H, W) Tensor of int64
+        Channel :math:`s_n` of each painted pixel's class, negative where nothing is painted.
+
+    Returns
+    -------
+    () Tensor
+        0 where nothing is painted.
+
+    Notes
+    -----
+    .. math:: L_{scr} = -\frac{1}{\sum_n u_n} \sum_n u_n \log \operatorname{softmax}(r'_n)_{s_n}
+
+    with :math:`u_n = 1` on painted pixels and 0 elsewhere.
+
+    Examples
+    --------
+    >>> import torch
+    >>> response = torch.zeros(1, 2, 1, 2)
+    >>> round(scribble_loss(response, torch.tensor([[[1, -1]]])).item(), 4)  # log(2)
+    0.6931
+    """
+    painted = targets >= 0
+    return _mean(F.cross_entropy(response, targets.clamp(min=0), reduction="none"), painted)
+
+
+def _mean(values: Tensor, chosen: Tensor | None) -> Tensor:
+    """Mean of the values, those chosen where a mask of the same shape, or one that stretches to it, says so."""
+    if chosen is None:
+        return values.mean()
+    count = chosen.sum() * (values.numel() // chosen.numel())
+    return torch.where(chosen, values, 0).sum() / count.clamp(min=1)

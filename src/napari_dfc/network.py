@@ -1,0 +1,135 @@
+"""The network: convolution components, a linear classifier, and the normalization that gives every channel a chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["Network", "Normalization", "initialize", "weights_of"]
+
+
+class Normalization(nn.Module):
+    """Batch normalization over the pixels of one image that take part.
+
+    Each channel gets zero mean and unit variance over those pixels, then a learned scale and shift. Pixels that take no
+    part become 0, so that the next convolution sees them as it sees what lies outside the image.
+
+    Unlike `torch.nn.BatchNorm2d` it accepts a single pixel, which it maps to the shift.
+
+    Parameters
+    ----------
+    n_channels : int
+    """
+
+    epsilon = 1e-5
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_channels))
+        self.bias = nn.Parameter(torch.empty(n_channels))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Normalize ``x`` (1, C, H, W) over the pixels where ``mask`` (1, 1, H, W) is 1."""
+        if mask is None and x[0, 0].numel() > 1:
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.epsilon)
+        inside = torch.ones_like(x[:, :1]) if mask is None else mask
+        count = inside.sum()
+        mean = (x * inside).sum((0, 2, 3), keepdim=True) / count  # (1, C, 1, 1)
+        centered = (x - mean) * inside
+        variance = centered.square().sum((0, 2, 3), keepdim=True) / count  # (1, C, 1, 1)
+        scaled = centered * torch.rsqrt(variance + self.epsilon)
+        return (scaled * self.weight[:, None, None] + self.bias[:, None, None]) * inside
+
+
+class Network(nn.Module):
+    """From an image to the normalized response, whose largest channel is a pixel's cluster.
+
+    `n_conv` times 3x3 convolution, ReLU, batch normalization; then a 1x1 convolution and a last batch normalization.
+    Borders are padded with zeros.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Channels of the image.
+    n_channels : int
+        Feature and cluster channels, ``p = q`` in the paper.
+    n_conv : int
+        Convolution components, ``M`` in the paper.
+
+    References
+    ----------
+    W. Kim, A. Kanezaki, M. Tanaka, "Unsupervised Learning of Image Segmentation Based on Differentiable Feature
+    Clustering", IEEE Transactions on Image Processing, 2020, section III.
+
+    Examples
+    --------
+    >>> import torch
+    >>> network = Network(n_inputs=3, n_channels=8, n_conv=2)
+    >>> initialize(network, "xavier", torch.Generator().manual_seed(0))
+    >>> network(torch.rand(1, 3, 16, 20)).shape
+    torch.Size([1, 8, 16, 20])
+    >>> network.receptive_radius
+    2
+    """
+
+    def __init__(self, n_inputs: int, n_channels: int, n_conv: int) -> None:
+        super().__init__()
+        self.n_inputs, self.n_channels, self.n_conv = n_inputs, n_channels, n_conv
+        widths = [n_inputs] + [n_channels] * n_conv
+        # skip_init: a plain Conv2d would draw its first weights from PyTorch's global generator
+        self.convolutions = nn.ModuleList(
+            nn.utils.skip_init(nn.Conv2d, width, n_channels, kernel_size=3, padding=1) for width in widths[:-1]
+        )
+        self.normalizations = nn.ModuleList(Normalization(n_channels) for _ in range(n_conv))
+        self.classifier = nn.utils.skip_init(nn.Conv2d, n_channels, n_channels, kernel_size=1)
+        self.response_normalization = Normalization(n_channels)
+
+    @property
+    def receptive_radius(self) -> int:
+        """How many pixels away the farthest pixel lies that a pixel's response sees, batch statistics aside."""
+        return self.n_conv
+
+    def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Normalized response (1, q, H, W) of an image (1, C, H, W); the mask (1, 1, H, W) is 1 where pixels count."""
+        x = image
+        for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
+            x = normalization(F.relu(convolution(x)), mask)  # (1, p, H, W)
+        return self.response_normalization(self.classifier(x), mask)  # type: ignore[no-any-return]  # (1, q, H, W)
+
+
+def initialize(network: Network, method: str, generator: torch.Generator) -> None:
+    """Give a network its first weights.
+
+    Parameters
+    ----------
+    network : Network
+        On the CPU, so that a seed means the same weights on every device.
+    method : {"xavier", "framework"}
+        "xavier": uniform in ``+-sqrt(6 / (fan_in + fan_out))``, biases 0, as in the paper. "framework": weights and
+        biases uniform in ``+-1 / sqrt(fan_in)``, PyTorch's default, as in the published code.
+    generator : torch.Generator
+        Source of the random numbers.
+    """
+    with torch.no_grad():
+        for convolution in [*network.convolutions, network.classifier]:
+            fan_out, fan_in = (width * convolution.weight[0, 0].numel() for width in convolution.weight.shape[:2])
+            if method == "xavier":
+                bound = math.sqrt(6 / (fan_in + fan_out))
+                convolution.weight.uniform_(-bound, bound, generator=generator)
+                convolution.bias.zero_()
+            else:
+                bound = 1 / math.sqrt(fan_in)
+                convolution.weight.uniform_(-bound, bound, generator=generator)
+                convolution.bias.uniform_(-bound, bound, generator=generator)
+        for normalization in [*network.normalizations, network.response_normalization]:
+            normalization.weight.fill_(1)
+            normalization.bias.zero_()
+
+
+def weights_of(network: nn.Module) -> Mapping[str, Tensor]:
+    """A copy of a network's weights that further training leaves alone; `load_state_dict` takes it."""
+    return {name: weight.detach().clone() for name, weight in network.state_dict().items()}

@@ -1,0 +1,149 @@
+"""Painted strokes: which classes were painted, and which channel of the network carries each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["UNPAINTED", "Scribbles", "pack", "prepare", "unpack"]
+
+#: Target of a pixel without a stroke.
+UNPAINTED = -1
+
+
+@dataclass(frozen=True)
+class Scribbles:
+    """Strokes as targets for the network.
+
+    Parameters
+    ----------
+    classes : tuple of int
+        Painted values in rising order; channel ``i`` of the network carries ``classes[i]``.
+    targets : (H, W) ndarray of int64
+        Channel of the painted class, `UNPAINTED` elsewhere.
+    """
+
+    classes: tuple[int, ...]
+    targets: NDArray[np.int64]
+
+
+def prepare(
+    scribbles: ArrayLike,
+    shape: tuple[int, int],
+    n_channels: int,
+    mask: NDArray[np.bool_] | None = None,
+) -> Scribbles:
+    """Check painted strokes and give every class a channel.
+
+    Parameters
+    ----------
+    scribbles : (H, W) array of integers
+        0 where nothing is painted, otherwise the class: any positive integers, in any order.
+    shape : tuple of int
+        Rows and columns of the image.
+    n_channels : int
+        Channels of the network, the largest possible number of classes.
+    mask : (H, W) ndarray of bool, optional
+        Strokes where it is False are ignored.
+
+    Returns
+    -------
+    Scribbles
+
+    Raises
+    ------
+    TypeError
+        Values that are not integers.
+    ValueError
+        Another shape than the image's, negative values, nothing painted, or more classes than channels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> strokes = prepare(np.array([[0, 700], [3, 3]]), shape=(2, 2), n_channels=8)
+    >>> strokes.classes
+    (3, 700)
+    >>> strokes.targets.tolist()
+    [[-1, 1], [0, 0]]
+    """
+    painted = np.asarray(scribbles)
+    if painted.dtype.kind not in "bui":
+        raise TypeError(f"scribbles have values of type {painted.dtype}; accepted are integers, 0 where unpainted")
+    if painted.shape != tuple(shape):
+        raise ValueError(f"scribbles have shape {painted.shape}; accepted is that of the image's plane, {tuple(shape)}")
+    if painted.dtype.kind == "i" and (painted < 0).any():
+        raise ValueError(f"scribbles hold the value {painted.min()}; accepted are 0 (unpainted) and positive integers")
+    if mask is not None:
+        painted = np.where(mask, painted, np.zeros((), painted.dtype))
+    values = np.unique(painted)
+    values = values[values != 0]
+    if values.size == 0:
+        where = "" if mask is None else " where the image can be used"
+        raise ValueError(f"scribbles hold no painted pixel{where}; paint at least one stroke, or give none")
+    if values.size > n_channels:
+        raise ValueError(
+            f"scribbles hold {values.size} classes and the network has {n_channels} channels; accepted are as many "
+            "classes as channels: raise n_channels or paint fewer classes"
+        )
+    targets = np.searchsorted(values, painted).astype(np.int64)  # (H, W)
+    targets[painted == 0] = UNPAINTED
+    return Scribbles(classes=tuple(int(value) for value in values), targets=targets)
+
+
+def pack(scribbles: Scribbles, iteration: int = 0) -> dict[str, Any]:
+    """Strokes in a few plain numbers, for a record: flat pixel indices for each class.
+
+    Parameters
+    ----------
+    scribbles : Scribbles
+    iteration : int
+        Number of updates after which the strokes arrived.
+
+    Returns
+    -------
+    dict
+        ``{"iteration": int, "shape": [H, W], "pixels": {class: [flat index, ...]}}`` with the classes as text, as in
+        JSON.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pack(prepare(np.array([[0, 7], [0, 7]]), (2, 2), 8))
+    {'iteration': 0, 'shape': [2, 2], 'pixels': {'7': [1, 3]}}
+    """
+    flat = scribbles.targets.ravel()
+    return {
+        "iteration": iteration,
+        "shape": list(scribbles.targets.shape),
+        "pixels": {
+            str(value): np.flatnonzero(flat == channel).tolist() for channel, value in enumerate(scribbles.classes)
+        },
+    }
+
+
+def unpack(record: Mapping[str, Any]) -> NDArray[np.unsignedinteger[Any]]:
+    """The painted image that `pack` put into a record.
+
+    Parameters
+    ----------
+    record : dict
+        As `pack` returns it.
+
+    Returns
+    -------
+    (H, W) ndarray of unsigned integers
+
+    Examples
+    --------
+    >>> unpack({"iteration": 0, "shape": [2, 2], "pixels": {"7": [1, 3]}}).tolist()
+    [[0, 7], [0, 7]]
+    """
+    classes = [int(value) for value in record["pixels"]]
+    painted = np.zeros(record["shape"], dtype=np.min_scalar_type(max(classes, default=0)))
+    for value in classes:
+        painted.ravel()[record["pixels"][str(value)]] = value
+    return painted

@@ -1,0 +1,423 @@
+"""From an image to its `Segmentation`: one run of the optimization, and what is kept of it."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from napari_dfc import images, scribbles as strokes
+from napari_dfc.devices import Device, as_torch_device, choose_device, computing
+from napari_dfc.network import Network, initialize
+from napari_dfc.numbering import apply_numbers, label_numbers
+from napari_dfc.optimization import Cancelled, Iteration, n_candidates, optimize
+from napari_dfc.settings import DEFAULT_PRESET, Settings
+
+__all__ = ["LOSS_NAMES", "Run", "Segmentation", "segment"]
+
+logger = logging.getLogger(__name__)
+
+#: Columns of `Segmentation.losses`.
+LOSS_NAMES = ("similarity", "continuity", "scribble", "total")
+
+#: Version of the layout of `Segmentation.record`.
+RECORD_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A segmented image, and how it came about.
+
+    Parameters
+    ----------
+    labels : (H, W) ndarray of unsigned integers
+        Positive, 0 only where masked; in the smallest data type that holds the numbers. A scribbled class keeps its
+        value, the other clusters have the smallest unused integers by falling area.
+    iterations : int
+        Updates of the network before this map.
+    n_labels : int
+        Different positive numbers in `labels`.
+    losses : (iterations + 1, 4) ndarray of float64
+        The losses of every iteration up to this map, the untrained network's first; columns as in `LOSS_NAMES`.
+    label_counts : (iterations + 1,) ndarray of int64
+        The number of winning channels of every iteration up to this map.
+    settings : Settings
+        What the run was asked for.
+    device : Device
+        Where it was computed, and why there.
+    ended : str
+        Why the run ended, in words.
+    note : str
+        What the user should know about this result; usually empty.
+    record : dict
+        Everything needed to run it again on the same image: settings, threads, versions, the image's digest, strokes.
+        Plain values, ready for JSON.
+    """
+
+    labels: NDArray[np.unsignedinteger[Any]]
+    iterations: int
+    n_labels: int
+    losses: NDArray[np.float64]
+    label_counts: NDArray[np.int64]
+    settings: Settings
+    device: Device
+    ended: str
+    note: str
+    record: Mapping[str, Any]
+    _response: _Response = field(repr=False)
+    _run_numbers: NDArray[np.uint64] = field(repr=False)
+    _numbers: NDArray[np.uint64] = field(repr=False)
+
+    def __repr__(self) -> str:
+        rows, columns = self.labels.shape
+        return f"Segmentation({columns} x {rows} pixels, {self.n_labels} labels, {self.iterations} iterations)"
+
+    @property
+    def numbers_during_run(self) -> dict[int, int]:
+        """For every number in `labels`, the one that the same cluster had in the previews of the run."""
+        pairs = zip(self._numbers.tolist(), self._run_numbers.tolist(), strict=True)
+        present = set(np.unique(self.labels).tolist())
+        return {final: during for final, during in pairs if final in present}
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """Softmax of the winning channel, (H, W) float32 in 0 to 1; NaN where masked.
+
+        Computed from the kept network when first asked for.
+        """
+        return self._probabilities[0]
+
+    @property
+    def margin(self) -> NDArray[np.float32]:
+        """How far the winning channel's softmax lies above the second's, (H, W) float32 in 0 to 1; NaN where masked.
+
+        Computed from the kept network when first asked for.
+        """
+        return self._probabilities[1]
+
+    @cached_property
+    def _probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self._response.probabilities()
+
+
+@dataclass(frozen=True, eq=False)
+class _Response:
+    """What it takes to compute a kept map's response once more: small, unlike the response itself."""
+
+    plane: images.Plane
+    settings: Settings
+    weights: Mapping[str, Tensor]
+    n_candidates: int
+    device: Device
+
+    def probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Softmax of the winning channel, and its distance to the second."""
+        image, mask = _tensors(self.plane, self.device)
+        network = Network(len(self.plane.values), self.settings.n_channels, self.settings.n_conv)
+        network.to(image.device, image.dtype)
+        network.load_state_dict(dict(self.weights))
+        with computing(self.device, self.settings.threads, self.settings.repeatable), torch.no_grad():
+            response = network(image[None], None if mask is None else mask[None, None].to(image.dtype))  # (1, q, H, W)
+            best = response[0, : self.n_candidates].softmax(0).topk(min(2, self.n_candidates), 0).values  # (2, H, W)
+            first = best[0].float().cpu().numpy()
+            margin = (best[0] - best[-1]).float().cpu().numpy() if len(best) == 2 else first
+        if self.plane.mask is not None:
+            first = np.where(self.plane.mask, first, np.float32(np.nan))
+            margin = np.where(self.plane.mask, margin, np.float32(np.nan))
+        return first, margin
+
+
+class Run:
+    """One optimization, to be consumed iteration by iteration; stop when you like and take the result.
+
+    `segment`, the command line and the widget all work this way.
+
+    Parameters
+    ----------
+    image, scribbles, mask, channel_axis
+        As in `segment`.
+    settings : Settings, optional
+        The default preset by default.
+    name : str
+        What the record calls the image.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `segment`; everything is checked here, before the first iteration.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> run = Run(np.random.default_rng(0).random((32, 32)), settings=Settings.from_preset("fast", max_iterations=5))
+    >>> for iteration in run:
+    ...     if iteration.number == 3:
+    ...         break
+    >>> run.result().iterations
+    3
+    """
+
+    def __init__(
+        self,
+        image: ArrayLike | tuple[ArrayLike, ...],
+        *,
+        scribbles: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        channel_axis: int | None = None,
+        settings: Settings | None = None,
+        name: str = "",
+    ) -> None:
+        self.settings = settings or Settings()
+        self.plane = images.prepare(
+            image, channel_axis=channel_axis, mask=mask, scaling=self.settings.input_scaling
+        )
+        self.scribbles = (
+            None
+            if scribbles is None
+            else strokes.prepare(scribbles, self.plane.shape, self.settings.n_channels, self.plane.mask)
+        )
+        self.device = choose_device(self.settings.device)
+        self.name = name
+        self._classes = () if self.scribbles is None else self.scribbles.classes
+        self._run_numbers = label_numbers(np.zeros(self.settings.n_channels), self._classes)
+        self._cancelled = threading.Event()
+        self._kept: Iteration | None = None
+        self._losses: list[tuple[Tensor, ...]] = []
+        self._counts: list[int] = []
+        self._threads = 0
+        self._ended = ""
+        self._seconds = 0.0
+
+    @property
+    def least(self) -> int:
+        """The label count that ends the run: the number of painted classes, else ``settings.min_labels``."""
+        return len(self._classes) or self.settings.min_labels
+
+    def cancel(self) -> None:
+        """End the run from another thread, in the middle of an iteration where need be; `result` keeps what there is."""
+        self._cancelled.set()
+
+    def __iter__(self) -> Iterator[Iteration]:
+        image, mask = _tensors(self.plane, self.device)
+        targets = None
+        if self.scribbles is not None:
+            targets = torch.from_numpy(self.scribbles.targets).to(image.device)
+        network = Network(len(self.plane.values), self.settings.n_channels, self.settings.n_conv).to(image.dtype)
+        initialize(network, self.settings.initialization, torch.Generator().manual_seed(self.settings.seed))
+        network.to(image.device)
+        iterations = optimize(
+            network,
+            image,
+            self.settings,
+            mask=mask,
+            targets=targets,
+            n_classes=len(self._classes),
+            cancelled=self._cancelled.is_set,
+        )
+        logger.info("segmenting %s on %s", self.name or "an image", self.device)
+        started = time.perf_counter()
+        while True:
+            # entered anew for each iteration: what the consumer does in between must not see our settings of PyTorch
+            with computing(self.device, self.settings.threads, self.settings.repeatable) as self._threads:
+                try:
+                    iteration = next(iterations)
+                except StopIteration:
+                    break
+                except Cancelled:
+                    self._ended = "stopped by the user"
+                    return
+            self._losses.append(tuple(iteration.losses))
+            self._counts.append(iteration.n_labels)
+            if self._kept is None or not self.settings.keep_min_labels or iteration.n_labels >= self.least:
+                self._kept = iteration
+            self._seconds = time.perf_counter() - started
+            yield iteration
+        if iteration.number < self.settings.max_iterations:
+            self._ended = f"no more than {self.least} labels were left"
+        else:
+            self._ended = "all iterations were made"
+
+    def preview(self, iteration: Iteration) -> NDArray[np.unsignedinteger[Any]]:
+        """The label map of an iteration, (H, W), numbered as throughout this run."""
+        return apply_numbers(iteration.clusters.cpu().numpy(), self._run_numbers, self.plane.mask)
+
+    def seconds_left(self) -> float:
+        """Time until the last iteration at the pace so far, in seconds; infinite before the first update."""
+        done = len(self._counts) - 1
+        if done < 1:
+            return float("inf")
+        return self._seconds / len(self._counts) * (self.settings.max_iterations - done)
+
+    def result(self) -> Segmentation:
+        """What there is so far: the last label map with enough labels.
+
+        Returns
+        -------
+        Segmentation
+
+        Raises
+        ------
+        RuntimeError
+            No iteration has ended yet.
+        """
+        kept = self._kept
+        if kept is None:
+            raise RuntimeError("there is no result yet: not one iteration has ended")
+        clusters = kept.clusters.cpu().numpy()
+        inside = clusters if self.plane.mask is None else clusters[self.plane.mask]
+        areas = np.bincount(inside.ravel(), minlength=self.settings.n_channels)
+        numbers = label_numbers(areas, self._classes)
+        labels = apply_numbers(clusters, numbers, self.plane.mask)
+        n_labels = int(np.count_nonzero(areas))
+        ended = self._ended or "stopped by the user"
+        candidates = n_candidates(self.settings, len(self._classes))
+        return Segmentation(
+            labels=labels,
+            iterations=kept.number,
+            n_labels=n_labels,
+            losses=np.array([[float(each) for each in losses] for losses in self._losses[: kept.number + 1]]),
+            label_counts=np.array(self._counts[: kept.number + 1]),
+            settings=self.settings,
+            device=self.device,
+            ended=ended,
+            note=self._note(n_labels, kept),
+            record=self._record(kept, n_labels, ended),
+            _response=_Response(
+                self.plane,
+                self.settings,
+                {name: weight.cpu() for name, weight in kept.weights.items()},
+                candidates,
+                self.device,
+            ),
+            _run_numbers=self._run_numbers,
+            _numbers=numbers,
+        )
+
+    def _note(self, n_labels: int, kept: Iteration) -> str:
+        if self._classes:
+            absent = len(self._classes) - n_labels if self.settings.restrict_to_scribbles else 0
+            return f"{absent} of the {len(self._classes)} painted classes won nowhere" if absent > 0 else ""
+        if n_labels < self.least:
+            return f"{n_labels} labels, fewer than the {self.least} asked for: no iteration had more"
+        return ""
+
+    def _record(self, kept: Iteration, n_labels: int, ended: str) -> dict[str, Any]:
+        plane = self.plane
+        return {
+            "format": RECORD_FORMAT,
+            "settings": self.settings.as_dict(),
+            "threads": self._threads,
+            "device": self.device.title,
+            "versions": {
+                "napari-dfc": version("napari-dfc"),
+                "torch": str(torch.__version__),
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+            "image": {
+                "name": self.name,
+                "sha256": plane.sha256,
+                "shape": list(plane.shape),
+                "dtypes": list(plane.dtypes),
+                "offset": plane.offset.tolist(),
+                "scale": plane.scale.tolist(),
+            },
+            "strokes": [] if self.scribbles is None else [strokes.pack(self.scribbles)],
+            "result": {"iterations": kept.number, "n_labels": n_labels, "ended": ended},
+        }
+
+
+def segment(
+    image: ArrayLike | tuple[ArrayLike, ...],
+    *,
+    scribbles: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    channel_axis: int | None = None,
+    preset: str = DEFAULT_PRESET,
+    **settings: Any,
+) -> Segmentation:
+    """Split an image into regions by differentiable feature clustering.
+
+    A small convolutional network is optimized on this image alone: pixels that look alike and lie side by side are drawn
+    to the same label, until few labels are left or the iterations are used up.
+
+    Parameters
+    ----------
+    image : (H, W), (H, W, 3), (H, W, 4) or any 3-D array with `channel_axis`; or a tuple of such images
+        Boolean, integer or real values. Three channels last are RGB, four are RGBA; fully transparent pixels are
+        masked, as are NaN and infinite ones. The channels of a tuple's images are taken together. Never modified.
+    scribbles : (H, W) array of integers, optional
+        Painted strokes: 0 where nothing is painted, any positive integers elsewhere. A class keeps its number.
+    mask : (H, W) array of bool, optional
+        True where a pixel takes part.
+    channel_axis : int, optional
+        The axis of the channels, where it is not the last of an RGB(A) image.
+    preset : {"paper", "published", "fast", "balanced", "accurate"}
+        The settings to start from.
+    **settings
+        Any field of `napari_dfc.Settings`, such as ``min_labels=5`` or ``seed=1``.
+
+    Returns
+    -------
+    Segmentation
+        Its `labels` are the result.
+
+    Raises
+    ------
+    TypeError
+        Complex, object or text values; an unknown setting.
+    ValueError
+        An empty or wholly masked image, axes that cannot be told apart, scribbles of another shape, negative or
+        unpainted ones, more classes than channels, or a setting out of range.
+
+    Notes
+    -----
+    The network's response :math:`r'_n` at pixel :math:`n` gives the label :math:`c_n = \\arg\\max_i r'_{n,i}`, and the
+    network is optimized for :math:`L_{sim} + \\mu L_{con} + \\nu L_{scr}`; see `napari_dfc.losses`. On a CPU, the same
+    settings, seed and number of threads give the same labels bit for bit.
+
+    References
+    ----------
+    W. Kim, A. Kanezaki, M. Tanaka, "Unsupervised Learning of Image Segmentation Based on Differentiable Feature
+    Clustering", IEEE Transactions on Image Processing, 2020.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import napari_dfc as dfc
+    >>> image = np.random.default_rng(0).normal(0, 0.1, size=(48, 48))
+    >>> image[12:36, 12:36] += 1
+    >>> strokes = np.zeros((48, 48), dtype=np.uint8)
+    >>> strokes[24, 16:32] = 1
+    >>> strokes[4, 4:44] = 2
+    >>> result = dfc.segment(image, scribbles=strokes, preset="fast", seed=0)
+    >>> result.labels[24, 24], result.labels[4, 24]
+    (np.uint8(1), np.uint8(2))
+    """
+    run = Run(
+        image,
+        scribbles=scribbles,
+        mask=mask,
+        channel_axis=channel_axis,
+        settings=Settings.from_preset(preset, **settings),
+    )
+    for _ in run:
+        pass
+    return run.result()
+
+
+def _tensors(plane: images.Plane, device: Device) -> tuple[Tensor, Tensor | None]:
+    target = as_torch_device(device)
+    image = torch.from_numpy(plane.values).to(target)
+    return image, None if plane.mask is None else torch.from_numpy(plane.mask).to(target)

@@ -1,0 +1,341 @@
+"""The one home of every parameter: its default, range, label, meaning and unit.
+
+The form in napari, the options of the command line, the record kept with a result and the table in the documentation
+are all derived from the fields of `Settings`; nothing else spells a default.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Any, Literal, get_args, get_type_hints
+
+__all__ = ["DEFAULT_PRESET", "PRESETS", "Parameter", "PresetName", "Settings", "parameters"]
+
+PresetName = Literal["paper", "published", "fast", "balanced", "accurate"]
+InputScaling = Literal["percentile", "published"]
+Initialization = Literal["xavier", "framework"]
+DeviceName = Literal["auto", "cuda", "mps", "cpu"]
+
+DEFAULT_PRESET: PresetName = "balanced"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a form, a command line or a table needs to know about one setting.
+
+    Parameters
+    ----------
+    name : str
+        Name of the field of `Settings`.
+    type : type
+        ``int``, ``float``, ``bool``, or a ``Literal`` of strings.
+    default : int, float, bool or str
+        Value in the default preset.
+    label : str
+        A few words, for a form.
+    meaning : str
+        One or two sentences in a biologist's words.
+    unit : str
+        What the number counts; empty for a pure number or a choice.
+    least, most : float or None
+        Smallest and largest accepted value, both included; None for choices.
+    step : float
+        What one click in a form adds.
+    basic : bool
+        Whether a form shows it at once rather than under "Advanced".
+    """
+
+    name: str
+    type: Any
+    default: Any
+    label: str
+    meaning: str
+    unit: str = ""
+    least: float | None = None
+    most: float | None = None
+    step: float = 1
+    basic: bool = False
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The accepted words, empty for a number or a yes/no."""
+        return get_args(self.type)
+
+
+def _parameter(default: Any, label: str, meaning: str, **facts: Any) -> Any:
+    return field(default=default, metadata={"label": label, "meaning": meaning, **facts})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every parameter of a run; the defaults are the preset "balanced".
+
+    Use `Settings.from_preset` to start from another preset. Symbols in brackets are those of the paper.
+
+    Raises
+    ------
+    TypeError
+        A value of the wrong type.
+    ValueError
+        A value out of range, or a word that is not among the choices.
+
+    Examples
+    --------
+    >>> Settings.from_preset("paper", continuity_weight=50.0).max_iterations
+    500
+    >>> Settings(min_labels=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: min_labels is 0; accepted is a whole number from 1 to 1000
+    """
+
+    preset: PresetName = _parameter(
+        DEFAULT_PRESET,
+        "Preset",
+        "The set of values to start from. paper and published compute what the article and its authors' code do.",
+        basic=True,
+    )
+    min_labels: int = _parameter(
+        3,
+        "Least number of labels",
+        "The optimization stops once no more labels than this are left. It is not the number of regions: that follows "
+        "from the image. With strokes, their number of classes takes its place.",
+        unit="labels",
+        least=1,
+        most=1000,
+        basic=True,
+    )
+    continuity_weight: float = _parameter(
+        1.0,
+        "Continuity weight",
+        "How strongly neighboring pixels are drawn to the same label [mu]. Higher: fewer, larger, smoother regions.",
+        least=0.0,
+        most=1000.0,
+        step=0.5,
+        basic=True,
+    )
+    max_iterations: int = _parameter(
+        60,
+        "Iterations",
+        "The optimization ends after this many updates of the network [T], if it has not stopped before.",
+        unit="iterations",
+        least=1,
+        most=100_000,
+        step=10,
+    )
+    n_channels: int = _parameter(
+        32,
+        "Channels",
+        "Features for each pixel, and the largest number of labels there can be [p = q]. More: finer distinctions, slower.",
+        unit="channels",
+        least=2,
+        most=1000,
+        step=4,
+    )
+    n_conv: int = _parameter(
+        2,
+        "Convolution components",
+        "Layers of 3x3 convolution [M]. Each lets a pixel look one pixel further around itself.",
+        unit="layers",
+        least=1,
+        most=16,
+    )
+    scribble_weight: float = _parameter(
+        2.0,
+        "Scribble weight",
+        "How strongly the painted strokes bind the result [nu].",
+        least=0.0,
+        most=1000.0,
+        step=0.1,
+    )
+    restrict_to_scribbles: bool = _parameter(
+        True,
+        "Only the painted classes",
+        "With two or more painted classes, every pixel gets one of them; off, further clusters may remain beside them.",
+    )
+    learning_rate: float = _parameter(
+        0.1,
+        "Learning rate",
+        "Length of each step of stochastic gradient descent.",
+        least=1e-6,
+        most=10.0,
+        step=0.01,
+    )
+    momentum: float = _parameter(
+        0.9,
+        "Momentum",
+        "Share of the previous step that is carried into the next one.",
+        least=0.0,
+        most=0.999,
+        step=0.05,
+    )
+    input_scaling: InputScaling = _parameter(
+        "percentile",
+        "Input scaling",
+        "percentile: each channel by its own 0.1 to 99.9 percentile; published: by the range of its data type (8-bit: 255).",
+    )
+    initialization: Initialization = _parameter(
+        "xavier",
+        "Initial weights",
+        "xavier: uniform Xavier weights, as in the paper; framework: PyTorch's default, as in the published code.",
+    )
+    keep_min_labels: bool = _parameter(
+        True,
+        "Keep enough labels",
+        "The result is the last map with at least the least number of labels; off, the last map whatever its count.",
+    )
+    seed: int = _parameter(
+        0,
+        "Seed",
+        "Start of the random numbers: the same seed and settings give the same labels.",
+        least=0,
+        most=2**31 - 1,
+    )
+    device: DeviceName = _parameter(
+        "auto",
+        "Device",
+        "Where to compute; auto takes the graphics processor where PyTorch can use one.",
+    )
+    repeatable: bool = _parameter(
+        False,
+        "Repeatable on the GPU",
+        "Asks a CUDA device for the same labels bit for bit in every run, at some cost in time. The CPU always gives them.",
+    )
+    threads: int = _parameter(
+        0,
+        "Threads",
+        "Processor threads to compute with; 0 takes as many as PyTorch does by itself.",
+        unit="threads",
+        least=0,
+        most=1024,
+    )
+
+    def __post_init__(self) -> None:
+        for parameter in parameters():
+            object.__setattr__(self, parameter.name, _checked(parameter, getattr(self, parameter.name)))
+
+    @classmethod
+    def from_preset(cls, preset: str = DEFAULT_PRESET, **changes: Any) -> Settings:
+        """Settings of a preset, with some of them changed.
+
+        Parameters
+        ----------
+        preset : str
+            One of `PRESETS`.
+        **changes
+            Any field of `Settings`.
+
+        Returns
+        -------
+        Settings
+
+        Raises
+        ------
+        TypeError
+            An unknown setting, or a value of the wrong type.
+        ValueError
+            An unknown preset, or a value out of range.
+
+        Examples
+        --------
+        >>> Settings.from_preset("published").min_labels
+        3
+        """
+        if preset not in PRESETS:
+            raise ValueError(f"preset is {preset!r}; accepted are {', '.join(PRESETS)}")
+        unknown = sorted(set(changes) - {parameter.name for parameter in parameters()})
+        if unknown:
+            accepted = ", ".join(parameter.name for parameter in parameters())
+            raise TypeError(f"unknown setting {', '.join(unknown)}; accepted are {accepted}")
+        return cls(**{"preset": preset, **PRESETS[preset], **changes})
+
+    def change(self, **changes: Any) -> Settings:
+        """The same settings with some of them changed."""
+        return replace(self, **changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain values; ``Settings(**settings.as_dict())`` gives them back."""
+        return asdict(self)
+
+
+#: What each preset sets differently from the defaults. "fast" and "accurate" are first guesses.
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "paper": {
+            "min_labels": 1,
+            "continuity_weight": 5.0,
+            "max_iterations": 500,
+            "n_channels": 100,
+            "n_conv": 3,
+            "scribble_weight": 0.5,
+            "restrict_to_scribbles": False,
+            "input_scaling": "published",
+            "keep_min_labels": False,
+        },
+        "published": {
+            "max_iterations": 1000,
+            "n_channels": 100,
+            "scribble_weight": 0.5,
+            "restrict_to_scribbles": False,
+            "input_scaling": "published",
+            "initialization": "framework",
+            "keep_min_labels": False,
+        },
+        "fast": {"max_iterations": 30, "n_channels": 24},
+        "balanced": {},
+        "accurate": {"max_iterations": 120, "n_channels": 64, "n_conv": 3},
+    }
+)
+
+
+def parameters() -> tuple[Parameter, ...]:
+    """All settings in the order in which a form shows them.
+
+    Returns
+    -------
+    tuple of Parameter
+
+    Examples
+    --------
+    >>> [parameter.name for parameter in parameters() if parameter.basic]
+    ['preset', 'min_labels', 'continuity_weight']
+    """
+    global _parameters
+    if not _parameters:
+        types = get_type_hints(Settings)
+        _parameters = tuple(
+            Parameter(name=each.name, type=types[each.name], default=each.default, **each.metadata)
+            for each in fields(Settings)
+        )
+    return _parameters
+
+
+_parameters: tuple[Parameter, ...] = ()
+
+
+def _checked(parameter: Parameter, value: Any) -> Any:
+    """The value as the parameter's own type, or an error that says what came and what is accepted."""
+    if parameter.choices:
+        if value not in parameter.choices:
+            raise ValueError(f"{parameter.name} is {value!r}; accepted are {', '.join(parameter.choices)}")
+        return value
+    if parameter.type is bool:
+        if not isinstance(value, bool):
+            raise TypeError(f"{parameter.name} is {value!r}; accepted are True and False")
+        return value
+    kind = "a whole number" if parameter.type is int else "a number"
+    accepted = f"accepted is {kind} from {parameter.least:g} to {parameter.most:g}"
+    if parameter.most is not None and parameter.most >= 1e6:
+        accepted = f"accepted is {kind} from {parameter.least:g} to {parameter.most:.0f}"
+    try:
+        number = parameter.type(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{parameter.name} is {value!r}; {accepted}") from error
+    if isinstance(value, (bool, str)) or number != value and not math.isnan(number):
+        raise TypeError(f"{parameter.name} is {value!r}; {accepted}")
+    if not parameter.least <= number <= parameter.most:
+        raise ValueError(f"{parameter.name} is {value!r}; {accepted}")
+    return number
