@@ -145,7 +145,7 @@ def _split_channels(image: Any, channel_axis: int | None) -> tuple[list[NDArray[
         if not -array.ndim <= channel_axis < array.ndim:
             raise ValueError(f"channel_axis is {channel_axis}; the image of shape {array.shape} has no such axis")
         planes = np.moveaxis(array, channel_axis, 0)  # (C, ...)
-        planes = _without_single_axes(planes, keep=3)
+        planes = _without_single_axes(planes, keep=3, first=1)
         if planes.ndim != 3:
             raise ValueError(
                 f"image of shape {array.shape} with channel_axis={channel_axis} has {planes.ndim - 1} axes beside the "
@@ -177,10 +177,10 @@ def _real_array(image: Any) -> NDArray[Any]:
     return np.asarray(image)
 
 
-def _without_single_axes(array: NDArray[Any], keep: int) -> NDArray[Any]:
-    """The array without axes of length 1, from the front, down to `keep` axes; the first of 3 channels-first stays."""
-    for axis in range(array.ndim - 1, -1, -1):
-        if array.ndim > keep and array.shape[axis] == 1 and axis < array.ndim - 2:
+def _without_single_axes(array: NDArray[Any], keep: int, first: int = 0) -> NDArray[Any]:
+    """The array without axes of length 1 from `first` to before the last two, down to `keep` axes."""
+    for axis in range(array.ndim - 3, first - 1, -1):
+        if array.ndim > keep and array.shape[axis] == 1:
             array = np.squeeze(array, axis)
     return array
 

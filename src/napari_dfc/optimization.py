@@ -96,7 +96,7 @@ def optimize(
         network.to(memory_format=torch.channels_last)
     targets = None if targets is None else targets[None]  # (1, H, W)
     least = n_classes if targets is not None else settings.min_labels
-    optimizer = torch.optim.SGD(network.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
+    descent = _Descent(list(network.parameters()), settings.learning_rate, settings.momentum)
 
     n_labels = settings.n_channels + 1
     with _checking(network, cancelled):
@@ -108,9 +108,8 @@ def optimize(
                 losses = _losses(response, clusters, settings, mask, targets)
             weights = weights_of(network)
             if not last:
-                optimizer.zero_grad()
                 losses.total.backward()
-                optimizer.step()
+                descent.step()
             n_labels = _count(clusters, mask, settings.n_channels)
             shown = winners(response.detach(), settings, n_classes)
             del response  # its graph and buffers are free before the next one is made
@@ -140,6 +139,25 @@ def n_candidates(settings: Settings, n_classes: int) -> int:
     """How many channels, the first ones, may win: all, or the painted classes where the output is restricted."""
     restricted = settings.restrict_to_scribbles and n_classes >= 2
     return n_classes if restricted else settings.n_channels
+
+
+class _Descent:
+    """Stochastic gradient descent with momentum.
+
+    The arithmetic of `torch.optim.SGD`, whose first use loads PyTorch's compiler: a second that nobody here needs.
+    """
+
+    def __init__(self, weights: list[torch.nn.Parameter], learning_rate: float, momentum: float) -> None:
+        self.weights, self.learning_rate, self.momentum = weights, learning_rate, momentum
+        self.velocities = [torch.zeros_like(weight) for weight in weights]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the weights along their gradients, and clear these."""
+        for weight, velocity in zip(self.weights, self.velocities, strict=True):
+            velocity.mul_(self.momentum).add_(weight.grad)
+            weight.sub_(velocity, alpha=self.learning_rate)
+            weight.grad = None
 
 
 def _losses(

@@ -157,6 +157,11 @@ class Run:
     TypeError, ValueError
         As `segment`; everything is checked here, before the first iteration.
 
+    Attributes
+    ----------
+    run_numbers : (q,) ndarray of uint64
+        The number of every channel's cluster in the previews.
+
     Examples
     --------
     >>> import numpy as np
@@ -190,10 +195,10 @@ class Run:
         self.device = choose_device(self.settings.device)
         self.name = name
         self._classes = () if self.scribbles is None else self.scribbles.classes
-        self._run_numbers = label_numbers(np.zeros(self.settings.n_channels), self._classes)
+        self.run_numbers = label_numbers(np.zeros(self.settings.n_channels), self._classes)
         self._cancelled = threading.Event()
         self._kept: Iteration | None = None
-        self._losses: list[tuple[Tensor, ...]] = []
+        self._losses: list[Tensor] = []  # each (4,), on the device
         self._counts: list[int] = []
         self._threads = 0
         self._ended = ""
@@ -237,7 +242,7 @@ class Run:
                 except Cancelled:
                     self._ended = "stopped by the user"
                     return
-            self._losses.append(tuple(iteration.losses))
+            self._losses.append(torch.stack(iteration.losses))
             self._counts.append(iteration.n_labels)
             if self._kept is None or not self.settings.keep_min_labels or iteration.n_labels >= self.least:
                 self._kept = iteration
@@ -250,7 +255,11 @@ class Run:
 
     def preview(self, iteration: Iteration) -> NDArray[np.unsignedinteger[Any]]:
         """The label map of an iteration, (H, W), numbered as throughout this run."""
-        return apply_numbers(iteration.clusters.cpu().numpy(), self._run_numbers, self.plane.mask)
+        return apply_numbers(iteration.clusters.cpu().numpy(), self.run_numbers, self.plane.mask)
+
+    def blank(self) -> NDArray[np.unsignedinteger[Any]]:
+        """A map without labels, (H, W), to prepare a display with."""
+        return np.zeros(self.plane.shape, dtype=np.uint8)
 
     def seconds_left(self) -> float:
         """Time until the last iteration at the pace so far, in seconds; infinite before the first update."""
@@ -286,7 +295,7 @@ class Run:
             labels=labels,
             iterations=kept.number,
             n_labels=n_labels,
-            losses=np.array([[float(each) for each in losses] for losses in self._losses[: kept.number + 1]]),
+            losses=torch.stack(self._losses[: kept.number + 1]).double().cpu().numpy(),
             label_counts=np.array(self._counts[: kept.number + 1]),
             settings=self.settings,
             device=self.device,
@@ -300,7 +309,7 @@ class Run:
                 candidates,
                 self.device,
             ),
-            _run_numbers=self._run_numbers,
+            _run_numbers=self.run_numbers,
             _numbers=numbers,
         )
 

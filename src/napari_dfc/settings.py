@@ -100,7 +100,7 @@ class Settings:
     )
     min_labels: int = _parameter(
         3,
-        "Least number of labels",
+        "Least labels",
         "The optimization stops once no more labels than this are left. It is not the number of regions: that follows "
         "from the image. With strokes, their number of classes takes its place.",
         unit="labels",

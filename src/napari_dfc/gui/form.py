@@ -1,0 +1,111 @@
+"""The form for the settings: one control for each, made from what `napari_dfc.settings` says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from magicgui.widgets import CheckBox, Container, Label, PushButton, create_widget
+
+from napari_dfc.settings import DEFAULT_PRESET, Parameter, Settings, parameters
+
+__all__ = ["SettingsForm", "labeled", "preferred_settings", "stacked"]
+
+#: Width of the column of labels, in pixels; magicgui's own column is too narrow in napari's font.
+LABEL_WIDTH = 130
+
+
+class SettingsForm(Container):  # type: ignore[type-arg]
+    """Controls for every setting, the less usual ones folded away under "Advanced".
+
+    Choosing a preset fills in its values; each can be changed afterwards.
+
+    Parameters
+    ----------
+    settings : Settings
+        What the form shows first.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(labels=False)
+        self.margins = (0, 0, 0, 0)
+        self._controls = {parameter.name: _control(parameter) for parameter in parameters()}
+        basic = stacked([labeled(self._controls[each.name]) for each in parameters() if each.basic])
+        advanced = stacked([labeled(self._controls[each.name]) for each in parameters() if not each.basic])
+        self._unfold = PushButton(text="Advanced ▸", tooltip="Show or hide the less usual settings.")
+        self._advanced = advanced
+        self.extend([basic, self._unfold, advanced])
+        advanced.visible = False
+        self.show_settings(settings)
+        self._controls["preset"].changed.connect(self._take_preset)
+        self._unfold.changed.connect(self._toggle_advanced)
+
+    def settings(self) -> Settings:
+        """The settings as the controls stand."""
+        return Settings(**{name: control.value for name, control in self._controls.items()})
+
+    def show_settings(self, settings: Settings) -> None:
+        """Set every control."""
+        for name, value in settings.as_dict().items():
+            with self._controls[name].changed.blocked():
+                self._controls[name].value = value
+
+    def control(self, name: str) -> Any:
+        """The control of a setting."""
+        return self._controls[name]
+
+    def _take_preset(self, preset: str) -> None:
+        kept = {name: self._controls[name].value for name in ("device", "seed", "threads", "repeatable")}
+        self.show_settings(Settings.from_preset(preset, **kept))
+
+    def _toggle_advanced(self) -> None:
+        self._advanced.visible = not self._advanced.visible
+        self._unfold.text = "Advanced ▾" if self._advanced.visible else "Advanced ▸"
+
+
+def preferred_settings() -> Settings:
+    """The settings that the user's preferences in napari ask for; the default preset's in a napari without them."""
+    try:
+        from napari.settings import get_plugin_settings
+    except ImportError:  # napari before 0.9
+        return Settings.from_preset(DEFAULT_PRESET)
+    try:
+        preferred = get_plugin_settings("napari-dfc").defaults
+    except KeyError:  # the plugin is disabled, or napari has not read its manifest
+        return Settings.from_preset(DEFAULT_PRESET)
+    return Settings.from_preset(str(preferred.preset), device=str(preferred.device))
+
+
+def labeled(control: Any) -> Container[Any]:
+    """A control with its label before it, in a column of one width throughout the dock."""
+    if isinstance(control, CheckBox):  # it carries its own words
+        return stacked([control])
+    label = Label(value=control.label, tooltip=control.tooltip)
+    label.native.setFixedWidth(LABEL_WIDTH)
+    label.native.setWordWrap(True)
+    return stacked([label, control], layout="horizontal")
+
+
+def stacked(widgets: Sequence[Any], layout: str = "vertical") -> Container[Any]:
+    """Widgets one after the other, without labels and margins."""
+    container = Container(widgets=widgets, layout=layout, labels=False)
+    container.margins = (0, 0, 0, 0)
+    return container
+
+
+def _control(parameter: Parameter) -> Any:
+    """The control for a setting."""
+    options: dict[str, Any] = {"tooltip": parameter.meaning}
+    if parameter.choices:
+        return create_widget(
+            parameter.default,
+            widget_type="ComboBox",
+            name=parameter.name,
+            label=parameter.label,
+            options={**options, "choices": parameter.choices},
+        )
+    if parameter.type is bool:
+        return create_widget(parameter.default, widget_type="CheckBox", name=parameter.name, label=parameter.label, options=options)
+    options |= {"min": parameter.least, "max": parameter.most, "step": parameter.step}
+    kind = "SpinBox" if parameter.type is int else "FloatSpinBox"
+    return create_widget(parameter.default, widget_type=kind, name=parameter.name, label=parameter.label, options=options)

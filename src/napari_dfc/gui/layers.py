@@ -1,0 +1,340 @@
+"""Between napari's layers and arrays: the displayed plane, strokes that lie on it, and a result that lies over it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils.colormaps import CyclicLabelColormap, label_colormap
+from napari.utils.transforms import Affine
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from napari.components import Dims
+
+__all__ = [
+    "METADATA_KEY",
+    "ImagePlane",
+    "aligned_index",
+    "displayed_plane",
+    "image_plane",
+    "new_labels_layer",
+    "new_scribbles_layer",
+    "scribble_plane",
+    "show_labels",
+]
+
+#: Where a result layer keeps what it takes to run it again.
+METADATA_KEY = "napari_dfc"
+
+#: How far, in pixels, strokes may lie off the image's pixel grid.
+GRID_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class ImagePlane:
+    """A plane of an image layer, in terms of the layer's data at full resolution.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+    axes : tuple of int
+        The two data axes of rows and columns, rising.
+    position : dict of int
+        Index on every other axis but the channels'.
+    channel_axis : int or None
+        Axis of the channels of a layer that is not RGB.
+    """
+
+    layer: Image
+    axes: tuple[int, int]
+    position: Mapping[int, int]
+    channel_axis: int | None = None
+
+    @property
+    def indices(self) -> tuple[tuple[int | slice, ...], ...]:
+        """What to index the layer's data with: once for each channel where it has a channel axis, else once."""
+        if self.channel_axis is None:
+            return (self._index(self.position),)
+        length = full_resolution(self.layer).shape[self.channel_axis]
+        return tuple(self._index({**self.position, self.channel_axis: channel}) for channel in range(length))
+
+    def _index(self, position: Mapping[int, int]) -> tuple[int | slice, ...]:
+        return tuple(position.get(axis, slice(None)) for axis in range(self.layer.ndim))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        lengths = full_resolution(self.layer).shape
+        return lengths[self.axes[0]], lengths[self.axes[1]]
+
+
+def full_resolution(layer: Image | Labels) -> Any:
+    """The layer's data, of a multiscale layer the finest level's."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def displayed_plane(layer: Image, dims: Dims, channel_axis: int | None = None) -> ImagePlane:
+    """The plane of an image layer that a viewer displays.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+    dims : napari.components.Dims
+        The viewer's.
+    channel_axis : int, optional
+        Axis of the layer's data that holds channels; it is no plane to choose from.
+
+    Returns
+    -------
+    ImagePlane
+
+    Raises
+    ------
+    ValueError
+        No single plane of the layer is displayed; the message says what to do.
+    """
+    others = [axis for axis in range(layer.ndim) if axis != channel_axis]
+    if len(others) == 2:
+        return ImagePlane(layer, (others[0], others[1]), {}, channel_axis)
+    offset = dims.ndim - layer.ndim
+    shown = sorted(axis - offset for axis in dims.displayed)
+    if len(shown) != 2:
+        raise ValueError(f"“{layer.name}” is shown in 3-D; switch to 2-D display to choose the plane to segment")
+    if channel_axis in shown or shown[0] < 0:
+        raise ValueError(f"no plane of “{layer.name}” is displayed; roll the axes back so that its rows and columns show")
+    # the layer's own axes follow the viewer's where no rotation mixes displayed and other axes
+    indices = np.rint(layer.world_to_data(np.asarray(dims.point)[offset:])).astype(int)
+    lengths = full_resolution(layer).shape
+    position = {axis: int(indices[axis]) for axis in others if axis not in shown}
+    for axis, index in position.items():
+        if not 0 <= index < lengths[axis]:
+            raise ValueError(f"“{layer.name}” has no plane here; move the slider of {_axis_name(layer, axis)} back to it")
+    return ImagePlane(layer, (shown[0], shown[1]), position, channel_axis)
+
+
+def image_plane(layer: Image, position: Sequence[int] = (), channel_axis: int | None = None) -> ImagePlane:
+    """The plane of an image layer given by numbers, without a viewer.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+    position : sequence of int
+        Index on each axis before rows and columns, which are the last two; the channels' axis is left out.
+    channel_axis : int, optional
+        Axis of the layer's data that holds channels.
+
+    Returns
+    -------
+    ImagePlane
+
+    Raises
+    ------
+    ValueError
+        Too few or too many numbers, or one out of range.
+    """
+    others = [axis for axis in range(layer.ndim) if axis != channel_axis]
+    if len(position) != len(others) - 2:
+        raise ValueError(
+            f"plane is {tuple(position)}; “{layer.name}” has {len(others) - 2} axes beside rows, columns and channels: "
+            "accepted is one index for each"
+        )
+    lengths = full_resolution(layer).shape
+    for axis, index in zip(others, position, strict=False):
+        if not 0 <= index < lengths[axis]:
+            raise ValueError(f"plane is {tuple(position)}; {_axis_name(layer, axis)} has indices 0 to {lengths[axis] - 1}")
+    return ImagePlane(layer, (others[-2], others[-1]), dict(zip(others, position, strict=False)), channel_axis)
+
+
+def aligned_index(other: Image | Labels, plane: ImagePlane, point: Sequence[float] = ()) -> tuple[int | slice, ...]:
+    """Where in another layer's data the plane lies, if the other layer has the same pixels there.
+
+    Parameters
+    ----------
+    other : napari.layers.Image or Labels
+    plane : ImagePlane
+    point : sequence of float
+        World coordinates of the viewer's sliders, for axes that only the other layer has.
+
+    Returns
+    -------
+    tuple
+        What to index the other layer's data with.
+
+    Raises
+    ------
+    ValueError
+        The other layer's pixels lie elsewhere, or it has another number of them.
+    """
+    layer = plane.layer
+    missing = other.ndim - layer.ndim
+    axes = [axis + missing for axis in plane.axes]
+    lengths = full_resolution(other).shape
+    if min(axes) < 0:
+        raise ValueError(f"“{other.name}” has too few axes to lie on the displayed plane of “{layer.name}”")
+    size = (lengths[axes[0]], lengths[axes[1]])
+    if size != plane.shape:
+        raise ValueError(
+            f"“{other.name}” has {size[1]} x {size[0]} pixels and “{layer.name}” {plane.shape[1]} x {plane.shape[0]}; "
+            "they have to be the same"
+        )
+    leading = [point[axis] if axis < len(point) else 0.0 for axis in range(max(missing, 0))]
+    corners = []
+    for row, column in ((0, 0), (size[0] - 1, 0), (0, size[1] - 1)):
+        data = np.array([plane.position.get(axis, 0) for axis in range(layer.ndim)], dtype=float)
+        data[list(plane.axes)] = row, column
+        world = [*leading, *layer.data_to_world(data)][max(-missing, 0) :]
+        corners.append(other.world_to_data(world))
+    found = np.array(corners)  # (3, other.ndim)
+    expected = np.tile(np.rint(found[0]), (3, 1))
+    expected[:, axes] = [(0, 0), (size[0] - 1, 0), (0, size[1] - 1)]
+    inside = all(0 <= expected[0, axis] < lengths[axis] for axis in range(other.ndim))
+    if not inside or not np.allclose(found[:, axes], expected[:, axes], atol=GRID_TOLERANCE):
+        raise ValueError(f"“{other.name}” does not lie over the displayed plane of “{layer.name}”, pixel on pixel")
+    return tuple(slice(None) if axis in axes else int(expected[0, axis]) for axis in range(other.ndim))
+
+
+def scribble_plane(scribbles: Labels, plane: ImagePlane, point: Sequence[float] = ()) -> NDArray[Any]:
+    """The strokes on a plane, (H, W); errors as in `aligned_index`, and where nothing is painted there."""
+    painted = np.asarray(full_resolution(scribbles)[aligned_index(scribbles, plane, point)])
+    if not painted.any():
+        raise ValueError(f"nothing is painted in “{scribbles.name}” on this plane; paint a stroke, or choose no strokes")
+    return painted
+
+
+def new_labels_layer(
+    plane: ImagePlane, labels: NDArray[Any], name: str, *, colors: Mapping[int, Any], metadata: Mapping[str, Any]
+) -> Labels:
+    """A Labels layer that lies exactly over a plane, with the image layer's units and axis labels.
+
+    Parameters
+    ----------
+    plane : ImagePlane
+    labels : (H, W) ndarray of unsigned integers
+    name : str
+    colors : dict
+        Color of each number.
+    metadata : dict
+        Kept under `METADATA_KEY`.
+
+    Returns
+    -------
+    napari.layers.Labels
+        Of length 1 on the axes where the image has a position, without the channels' axis where that is the first.
+    """
+    return Labels(
+        _expand(plane, labels),
+        name=name,
+        colormap=_colormap(colors),
+        metadata={METADATA_KEY: dict(metadata)},
+        **_placement(plane),
+    )
+
+
+def new_scribbles_layer(plane: ImagePlane, name: str) -> Labels:
+    """An empty Labels layer to paint strokes in, over a plane."""
+    return Labels(_expand(plane, np.zeros(plane.shape, dtype=np.uint8)), name=name, **_placement(plane))
+
+
+def show_labels(layer: Labels, plane: ImagePlane, labels: NDArray[Any]) -> bool:
+    """Write a label map into a layer made by `new_labels_layer`, as cheaply as napari allows.
+
+    Returns
+    -------
+    bool
+        False, with nothing done, where the layer's data are no longer the ones that were made.
+    """
+    fresh = _expand(plane, labels)
+    if layer.data.shape != fresh.shape or not isinstance(layer.data, np.ndarray):
+        return False
+    layer.data[...] = fresh
+    layer.refresh(thumbnail=False, highlight=False, extent=False)
+    return True
+
+
+def finish_labels(
+    layer: Labels, plane: ImagePlane, labels: NDArray[Any], *, colors: Mapping[int, Any], metadata: Mapping[str, Any]
+) -> None:
+    """Turn a preview into the result."""
+    fresh = _expand(plane, labels)
+    if layer.data.dtype == fresh.dtype and layer.data.shape == fresh.shape:
+        layer.data[...] = fresh  # setting the colormap shows it: once is enough
+    else:
+        layer.data = fresh
+    layer.colormap = _colormap(colors)
+    layer.metadata = {**layer.metadata, METADATA_KEY: dict(metadata)}
+
+
+def default_colors(numbers: Sequence[int], scribbles: Labels | None = None) -> NDArray[Any]:
+    """A color (N, 4) for each number: that of the strokes layer, else napari's."""
+    usual = _usual_colormap() if scribbles is None else scribbles.colormap
+    return np.asarray(usual.map(np.asarray(numbers)))
+
+
+def _expand(plane: ImagePlane, labels: NDArray[Any]) -> NDArray[Any]:
+    """The map with an axis for each of the image's: of length 1, but for a channel axis behind another one."""
+    lengths = full_resolution(plane.layer).shape
+    shape = [1] * plane.layer.ndim
+    shape[plane.axes[0]], shape[plane.axes[1]] = labels.shape
+    expanded = labels.reshape(shape)
+    channels = plane.channel_axis
+    if channels == 0:
+        return expanded[0]
+    if channels is not None and channels < plane.axes[1]:
+        expanded = np.repeat(expanded, lengths[channels], axis=channels)
+    return expanded
+
+
+def _placement(plane: ImagePlane) -> dict[str, Any]:
+    """The transform, units and axis labels that put `_expand`'s array over the plane."""
+    layer = plane.layer
+    own = Affine(ndim=layer.ndim, scale=layer.scale, rotate=layer.rotate, shear=layer.shear, translate=layer.translate)
+    origin = np.array([plane.position.get(axis, 0) for axis in range(layer.ndim)], dtype=float)
+    translate = own(origin)
+    if plane.channel_axis != 0:
+        return {
+            "scale": layer.scale,
+            "rotate": layer.rotate,
+            "shear": layer.shear,
+            "translate": translate,
+            "affine": layer.affine.affine_matrix,
+            "units": layer.units,
+            "axis_labels": layer.axis_labels,
+        }
+    kept = list(range(1, layer.ndim))
+    own = own.set_slice(kept)
+    return {
+        "scale": own.scale,
+        "rotate": own.rotate,
+        "shear": own.shear,
+        "translate": translate[kept],
+        "affine": layer.affine.set_slice(kept).affine_matrix,
+        "units": [layer.units[axis] for axis in kept],
+        "axis_labels": [layer.axis_labels[axis] for axis in kept],
+    }
+
+
+def _colormap(colors: Mapping[int, Any]) -> CyclicLabelColormap:
+    """napari's usual colors but for the numbers given.
+
+    A direct colormap would say the same more plainly, but napari compiles code for a second when it meets the first one.
+    Numbers further apart than there are colors share one, as everywhere in napari.
+    """
+    table = _usual_colormap().colors.copy()  # (1 + cycle, 4), background first
+    for number, color in colors.items():
+        table[(number - 1) % (len(table) - 1) + 1] = color
+    return CyclicLabelColormap(colors=table, background_value=0)
+
+
+@cache
+def _usual_colormap() -> CyclicLabelColormap:
+    return label_colormap()
+
+
+def _axis_name(layer: Image, axis: int) -> str:
+    label = layer.axis_labels[axis]
+    return f"axis {axis}" if label.startswith("axis") or label.lstrip("-").isdigit() else f"axis {label}"

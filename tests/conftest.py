@@ -1,0 +1,52 @@
+"""Where tests run: with or without a display, with or without the images with ground truth."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+#: Set where a test of the window that is skipped is a failure.
+REQUIRE_GUI = "NAPARI_DFC_REQUIRE_GUI"
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+collect_ignore_glob = [] if find_spec("napari") else ["gui/*"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep away from the person's own settings, and let widgets be made where nothing can be drawn."""
+    os.environ["NAPARI_CONFIG"] = str(Path(config.rootpath, ".pytest_cache", "napari", "settings.yaml"))
+    if not has_display():
+        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("gui") and not has_display() and not os.environ.get(REQUIRE_GUI):
+            item.add_marker(pytest.mark.skip(reason="no display; install Xvfb to test the window"))
+        if item.get_closest_marker("gpu") and not has_cuda():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+        if item.get_closest_marker("shared_data") and not SHARED_DATA.is_dir():
+            item.add_marker(pytest.mark.skip(reason="the images with ground truth are not beside the checkout"))
+
+
+def has_display() -> bool:
+    """Whether a window can be drawn: pytest-xvfb has set DISPLAY by now where Xvfb is installed."""
+    if not sys.platform.startswith("linux"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    return SHARED_DATA
