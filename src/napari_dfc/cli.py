@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from napari_dfc.settings import DEFAULT_PRESET, PRESETS, PresetName, Settings, parameters
+from napari_dfc.settings import DEFAULT_PRESET, PresetName, Settings, parameters
 
 if TYPE_CHECKING:
     from napari_dfc.files import ImageFile
@@ -39,10 +39,11 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     for parameter in parameters():
         if parameter.name == "preset":
             continue
-        limits = "" if parameter.choices or parameter.least is None else f" {parameter.least:g} to {parameter.most:.10g}."
+        limits = "" if parameter.least is None else f" {parameter.least:g} to {parameter.most:.10g}."
         default = "yes" if parameter.default is True else "no" if parameter.default is False else parameter.default
         words = f"{parameter.meaning}{limits} [{DEFAULT_PRESET}: {default}]"
-        annotation = Annotated[Optional[parameter.type], typer.Option(help=words, rich_help_panel="Settings")]  # noqa: UP045 - typer reads the type at run time
+        optional: Any = Optional[parameter.type]  # noqa: UP045 - typer reads the type at run time
+        annotation = Annotated[optional, typer.Option(help=words, rich_help_panel="Settings")]
         options.append(
             inspect.Parameter(parameter.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         )
@@ -63,17 +64,17 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 @app.command()
 @_with_settings
 def segment(
-    image: Annotated[list[Path], typer.Argument(help="One image file or more: TIFF, PNG, JPEG, ...", show_default=False)],
+    image: Annotated[list[Path], typer.Argument(help="Image files: TIFF, PNG, JPEG, ...", show_default=False)],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="Of one image: the label file, .tif. Of several: a folder.", show_default=False),
+        typer.Option("--out", "-o", help="For one image a .tif file, for several a folder.", show_default=False),
     ],
     scribbles: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Label image of painted strokes, 0 where nothing is painted; with one image only."),
     ] = None,
     preset: Annotated[PresetName, typer.Option(help="The settings to start from.")] = DEFAULT_PRESET,
-    overlay: Annotated[bool, typer.Option(help="Also write a PNG of the image with its regions, *_overlay.png.")] = False,
+    overlay: Annotated[bool, typer.Option(help="Also write a PNG of the regions over the image.")] = False,
     channel_axis: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(help="Axis of the channels, where the file doesn't say, counted from 0."),
@@ -193,9 +194,7 @@ def _write(run: Run, target: Path, pixel_size: tuple[float, float] | None, *, ov
     return f"{run.name} -> {target}: {result.n_labels} labels after {result.iterations} iterations{note}"
 
 
-def _targets(
-    sources: list[Path], out: Path, scribbles: Path | None, *, overlay: bool, overwrite: bool
-) -> list[Path]:
+def _targets(sources: list[Path], out: Path, scribbles: Path | None, *, overlay: bool, overwrite: bool) -> list[Path]:
     """The label file of every image, or a `_Refusal` while nothing has been computed yet."""
     if len(sources) == 1:
         if out.is_dir():

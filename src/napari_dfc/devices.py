@@ -56,7 +56,7 @@ def load_torch() -> Any:
             f"PyTorch is installed but Windows or the system could not load it ({error}). Reinstall it with "
             '"pip install --force-reinstall torch"; on Windows also install the Microsoft Visual C++ Redistributable, '
             "and if it fails only inside napari, start napari from a console in which "
-            '"python -c \'import torch\'" works'
+            "\"python -c 'import torch'\" works"
         ) from error
 
 

@@ -68,7 +68,7 @@ def read_image(path: str | Path) -> ImageFile:
         return _read_tiff(path) if path.suffix.lower() in _TIFF_SUFFIXES else ImageFile(iio.imread(path))
     except Exception as error:  # decoders raise errors of every kind on damaged files
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} cannot be read as an image, it may be damaged or of another kind ({detail})") from error
+        raise ValueError(f"{path} cannot be read as an image; is it damaged or of another kind? ({detail})") from error
 
 
 def write_labels(
@@ -151,10 +151,8 @@ def _pixel_size(tiff: tifffile.TiffFile) -> tuple[float, float] | None:
     unit = ""
     if tiff.imagej_metadata:
         unit = str(tiff.imagej_metadata.get("unit", "")).replace("\\u00B5", "µ").replace("μ", "µ")
-    if not unit:
-        unit = {2: "inch", 3: "cm"}.get(int(tiff.pages[0].tags["ResolutionUnit"].value), "") if (
-            "ResolutionUnit" in tiff.pages[0].tags
-        ) else ""
+    if not unit and "ResolutionUnit" in tiff.pages[0].tags:
+        unit = {2: "inch", 3: "cm"}.get(int(tiff.pages[0].tags["ResolutionUnit"].value), "")
     if unit not in _MICROMETERS:
         return None
     width, height = resolution
@@ -221,7 +219,7 @@ def _rename_if_absent(temporary: Path, path: Path) -> None:
 
 
 def _take_usual_permissions(path: Path) -> None:
-    """mkstemp makes files that only their owner can read; give them what a new file gets here."""
+    """Give a file of mkstemp's, which only its owner can read, the permissions of any new file."""
     umask = os.umask(0)
     os.umask(umask)
     path.chmod(0o666 & ~umask)

@@ -45,7 +45,7 @@ class Plane:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
-        return self.values.shape[1:]  # type: ignore[return-value]
+        return self.values.shape[1], self.values.shape[2]
 
 
 def prepare(

@@ -80,12 +80,9 @@ class Network(nn.Module):
         super().__init__()
         self.n_inputs, self.n_channels, self.n_conv = n_inputs, n_channels, n_conv
         widths = [n_inputs] + [n_channels] * n_conv
-        # skip_init: a plain Conv2d would draw its first weights from PyTorch's global generator
-        self.convolutions = nn.ModuleList(
-            nn.utils.skip_init(nn.Conv2d, width, n_channels, kernel_size=3, padding=1) for width in widths[:-1]
-        )
+        self.convolutions = nn.ModuleList(_convolution(width, n_channels, kernel_size=3) for width in widths[:-1])
         self.normalizations = nn.ModuleList(Normalization(n_channels) for _ in range(n_conv))
-        self.classifier = nn.utils.skip_init(nn.Conv2d, n_channels, n_channels, kernel_size=1)
+        self.classifier = _convolution(n_channels, n_channels, kernel_size=1)
         self.response_normalization = Normalization(n_channels)
 
     @property
@@ -99,6 +96,13 @@ class Network(nn.Module):
         for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
             x = normalization(F.relu(convolution(x)), mask)  # (1, p, H, W)
         return self.response_normalization(self.classifier(x), mask)  # type: ignore[no-any-return]  # (1, q, H, W)
+
+
+def _convolution(n_inputs: int, n_outputs: int, kernel_size: int) -> nn.Conv2d:
+    """A convolution without its usual first weights, which PyTorch would draw from its global generator."""
+    with torch.device("meta"):
+        convolution = nn.Conv2d(n_inputs, n_outputs, kernel_size, padding=kernel_size // 2)
+    return convolution.to_empty(device="cpu")
 
 
 def initialize(network: Network, method: str, generator: torch.Generator) -> None:

@@ -37,8 +37,8 @@ def label_numbers(areas: ArrayLike, classes: Sequence[int] = ()) -> NDArray[np.u
     areas = np.asarray(areas)
     numbers = np.zeros(len(areas), dtype=np.uint64)
     numbers[: len(classes)] = np.array(classes, dtype=np.uint64)
-    unused = (number for number in count(1) if number not in taken)
     taken = set(classes)
+    unused = (number for number in count(1) if number not in taken)
     order = np.argsort(-areas, kind="stable")
     for channel in order[order >= len(classes)]:
         numbers[channel] = next(unused)
@@ -72,7 +72,7 @@ def apply_numbers(
     """
     used = np.bincount(clusters.ravel() if mask is None else clusters[mask], minlength=len(numbers)) > 0
     dtype = np.min_scalar_type(int(numbers[used].max(initial=1)))
-    labels = np.where(used, numbers, 0).astype(dtype)[clusters]  # (H, W)
+    labels: NDArray[np.unsignedinteger[Any]] = np.where(used, numbers, 0).astype(dtype)[clusters]  # (H, W)
     if mask is not None:
         labels[~mask] = 0
     return labels

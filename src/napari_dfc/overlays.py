@@ -48,7 +48,7 @@ def draw_overlay(plane: Plane, labels: NDArray[np.unsignedinteger[Any]], opacity
     share = np.full(labels.shape, opacity)
     share[find_boundaries(labels, mode="inner")] = 1
     share[labels == 0] = 0
-    mixed = values * (1 - share[..., None]) + colors * share[..., None]
+    mixed: NDArray[np.float64] = values * (1 - share[..., None]) + colors * share[..., None]
     return np.rint(mixed * 255).astype(np.uint8)
 
 

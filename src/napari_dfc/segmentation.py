@@ -17,7 +17,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from napari_dfc import images, scribbles as strokes
+from napari_dfc import images
+from napari_dfc import scribbles as strokes
 from napari_dfc.devices import Device, as_torch_device, choose_device, computing
 from napari_dfc.network import Network, initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
@@ -184,9 +185,7 @@ class Run:
         name: str = "",
     ) -> None:
         self.settings = settings or Settings()
-        self.plane = images.prepare(
-            image, channel_axis=channel_axis, mask=mask, scaling=self.settings.input_scaling
-        )
+        self.plane = images.prepare(image, channel_axis=channel_axis, mask=mask, scaling=self.settings.input_scaling)
         self.scribbles = (
             None
             if scribbles is None

@@ -334,7 +334,7 @@ def _checked(parameter: Parameter, value: Any) -> Any:
         number = parameter.type(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"{parameter.name} is {value!r}; {accepted}") from error
-    if isinstance(value, (bool, str)) or number != value and not math.isnan(number):
+    if isinstance(value, bool | str) or (number != value and not math.isnan(number)):
         raise TypeError(f"{parameter.name} is {value!r}; {accepted}")
     if not parameter.least <= number <= parameter.most:
         raise ValueError(f"{parameter.name} is {value!r}; {accepted}")

@@ -15,7 +15,7 @@ __all__ = ["SettingsForm", "labeled", "preferred_settings", "stacked"]
 LABEL_WIDTH = 130
 
 
-class SettingsForm(Container):  # type: ignore[type-arg]
+class SettingsForm(Container[Any]):
     """Controls for every setting, the less usual ones folded away under "Advanced".
 
     Choosing a preset fills in its values; each can be changed afterwards.
@@ -97,15 +97,13 @@ def _control(parameter: Parameter) -> Any:
     """The control for a setting."""
     options: dict[str, Any] = {"tooltip": parameter.meaning}
     if parameter.choices:
-        return create_widget(
-            parameter.default,
-            widget_type="ComboBox",
-            name=parameter.name,
-            label=parameter.label,
-            options={**options, "choices": parameter.choices},
-        )
-    if parameter.type is bool:
-        return create_widget(parameter.default, widget_type="CheckBox", name=parameter.name, label=parameter.label, options=options)
-    options |= {"min": parameter.least, "max": parameter.most, "step": parameter.step}
-    kind = "SpinBox" if parameter.type is int else "FloatSpinBox"
-    return create_widget(parameter.default, widget_type=kind, name=parameter.name, label=parameter.label, options=options)
+        kind = "ComboBox"
+        options |= {"choices": parameter.choices}
+    elif parameter.type is bool:
+        kind = "CheckBox"
+    else:
+        kind = "SpinBox" if parameter.type is int else "FloatSpinBox"
+        options |= {"min": parameter.least, "max": parameter.most, "step": parameter.step}
+    return create_widget(
+        parameter.default, widget_type=kind, name=parameter.name, label=parameter.label, options=options
+    )

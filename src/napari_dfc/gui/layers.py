@@ -106,14 +106,14 @@ def displayed_plane(layer: Image, dims: Dims, channel_axis: int | None = None) -
     if len(shown) != 2:
         raise ValueError(f"“{layer.name}” is shown in 3-D; switch to 2-D display to choose the plane to segment")
     if channel_axis in shown or shown[0] < 0:
-        raise ValueError(f"no plane of “{layer.name}” is displayed; roll the axes back so that its rows and columns show")
+        raise ValueError(f"“{layer.name}” does not show its rows and columns; roll the axes back")
     # the layer's own axes follow the viewer's where no rotation mixes displayed and other axes
     indices = np.rint(layer.world_to_data(np.asarray(dims.point)[offset:])).astype(int)
     lengths = full_resolution(layer).shape
     position = {axis: int(indices[axis]) for axis in others if axis not in shown}
     for axis, index in position.items():
         if not 0 <= index < lengths[axis]:
-            raise ValueError(f"“{layer.name}” has no plane here; move the slider of {_axis_name(layer, axis)} back to it")
+            raise ValueError(f"“{layer.name}” has no plane here; move the slider of {_axis_name(layer, axis)}")
     return ImagePlane(layer, (shown[0], shown[1]), position, channel_axis)
 
 
@@ -146,7 +146,8 @@ def image_plane(layer: Image, position: Sequence[int] = (), channel_axis: int | 
     lengths = full_resolution(layer).shape
     for axis, index in zip(others, position, strict=False):
         if not 0 <= index < lengths[axis]:
-            raise ValueError(f"plane is {tuple(position)}; {_axis_name(layer, axis)} has indices 0 to {lengths[axis] - 1}")
+            known = f"{_axis_name(layer, axis)} has indices 0 to {lengths[axis] - 1}"
+            raise ValueError(f"plane is {tuple(position)}; {known}")
     return ImagePlane(layer, (others[-2], others[-1]), dict(zip(others, position, strict=False)), channel_axis)
 
 
@@ -202,7 +203,7 @@ def scribble_plane(scribbles: Labels, plane: ImagePlane, point: Sequence[float] 
     """The strokes on a plane, (H, W); errors as in `aligned_index`, and where nothing is painted there."""
     painted = np.asarray(full_resolution(scribbles)[aligned_index(scribbles, plane, point)])
     if not painted.any():
-        raise ValueError(f"nothing is painted in “{scribbles.name}” on this plane; paint a stroke, or choose no strokes")
+        raise ValueError(f"nothing is painted in “{scribbles.name}” here; paint a stroke or choose no strokes")
     return painted
 
 
@@ -321,7 +322,7 @@ def _placement(plane: ImagePlane) -> dict[str, Any]:
 def _colormap(colors: Mapping[int, Any]) -> CyclicLabelColormap:
     """napari's usual colors but for the numbers given.
 
-    A direct colormap would say the same more plainly, but napari compiles code for a second when it meets the first one.
+    A direct colormap would say the same more plainly, but napari compiles code for a second when it meets its first.
     Numbers further apart than there are colors share one, as everywhere in napari.
     """
     table = _usual_colormap().colors.copy()  # (1 + cycle, 4), background first

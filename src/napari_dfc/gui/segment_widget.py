@@ -25,7 +25,7 @@ NO_IMAGE = "Open an image first: File > Open, or File > Open Sample > DFC segmen
 DOCK_WIDTH = 310
 
 
-class SegmentWidget(Container):  # type: ignore[type-arg]
+class SegmentWidget(Container[Any]):
     """Dock widget that segments the displayed plane of an image layer.
 
     Parameters
@@ -230,7 +230,10 @@ class SegmentWidget(Container):  # type: ignore[type-arg]
     def _connect(self) -> None:
         layers, dims = self._viewer.layers.events, self._viewer.dims.events
         self._followed = [
-            *((event, self._follow_layers) for event in (layers.inserted, layers.removed, layers.reordered, layers.renamed)),
+            *(
+                (event, self._follow_layers)
+                for event in (layers.inserted, layers.removed, layers.reordered, layers.renamed)
+            ),
             *((event, self.refresh) for event in (dims.ndisplay, dims.order, dims.current_step, dims.ndim)),
         ]
         for event, follow in self._followed:

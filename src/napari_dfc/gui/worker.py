@@ -6,7 +6,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -227,7 +227,7 @@ class LayerRun:
 
     # ------------------------------------------------------------------ in the worker's thread
 
-    def _work(self) -> Iterator[Progress]:
+    def _work(self) -> Generator[Progress, None, Segmentation | _Refusal | None]:
         """The generator that the worker runs."""
         total = self.settings.max_iterations
         if "torch" not in sys.modules:

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from napari_dfc.images import prepare
+from napari_dfc.network import Network, initialize
+from napari_dfc.optimization import Cancelled, Iteration, optimize, winners
+from napari_dfc.samples import read_sample
+from napari_dfc.scribbles import prepare as prepare_scribbles
+from napari_dfc.settings import Settings
+from plain import plain_loop, plain_network, plain_optimizer, plain_step
+
+LITERAL = {"restrict_to_scribbles": False, "keep_min_labels": False, "scribble_weight": 0.5}
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    """The same number on every machine: sums depend on it in their last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def tissue(dtype: torch.dtype, rows: int = 72, columns: int = 96) -> Tensor:
+    """A piece of a real image with nuclei and background, (3, H, W)."""
+    plane = prepare(read_sample("stained_tissue").image[60 : 60 + rows, 140 : 140 + columns])
+    return torch.from_numpy(plane.values).to(dtype)
+
+
+def tissue_strokes(rows: int = 72, columns: int = 96) -> np.ndarray:
+    """Strokes on the same piece: two classes."""
+    strokes = np.zeros((rows, columns), dtype=np.uint8)
+    strokes[30:60, 20] = 1
+    strokes[4, 70:90] = 2
+    return strokes
+
+
+def pair(settings: Settings, dtype: torch.dtype) -> tuple[Network, nn.Sequential]:
+    """Our network and the plain one with the same weights."""
+    ours = Network(3, settings.n_channels, settings.n_conv).to(dtype)
+    initialize(ours, settings.initialization, torch.Generator().manual_seed(settings.seed))
+    theirs = plain_network(3, settings.n_channels, settings.n_conv).to(dtype)
+    copy_weights(ours, theirs)
+    return ours, theirs
+
+
+def in_plain_order(network: Network) -> list[nn.Parameter]:
+    """Our weights in the order in which the plain network holds its own."""
+    modules = [layer for pair in zip(network.convolutions, network.normalizations, strict=True) for layer in pair]
+    modules += [network.classifier, network.response_normalization]
+    return [weight for module in modules for weight in (module.weight, module.bias)]
+
+
+def copy_weights(ours: Network, theirs: nn.Module) -> None:
+    with torch.no_grad():
+        for weight, plain in zip(in_plain_order(ours), theirs.parameters(), strict=True):
+            plain.copy_(weight)
+
+
+def strokes_for(scribbled: bool, image: Tensor, n_channels: int) -> tuple[dict[str, object], Tensor | None]:
+    """Strokes as the engine and as the plain loop want them."""
+    if not scribbled:
+        return {}, None
+    strokes = prepare_scribbles(tissue_strokes(*image.shape[1:]), image.shape[1:], n_channels)
+    targets = torch.from_numpy(strokes.targets)
+    return {"targets": targets, "n_classes": 2}, torch.where(targets < 0, 255, targets).flatten()
+
+
+# The loop is chaotic: rounding grows by a factor of 1 to 10 an iteration, and so does the difference between the plain
+# loop with one thread and with two. In these runs it grows so little that 1e-10 can be asked for after 20 iterations.
+@pytest.mark.parametrize(
+    ("scribbled", "n_conv", "seed"),
+    [(False, 2, 7), (False, 3, 7), (True, 3, 7), (True, 2, 8), (True, 2, 9)],
+)
+def test_float64_runs_agree_with_the_plain_loop_for_20_iterations(scribbled: bool, n_conv: int, seed: int) -> None:
+    settings = Settings(n_channels=24, n_conv=n_conv, max_iterations=20, min_labels=1, seed=seed, **LITERAL)
+    image = tissue(torch.float64)
+    ours, theirs = pair(settings, torch.float64)
+    strokes, plain_strokes = strokes_for(scribbled, image, 24)
+    compared = 0
+    plain = plain_loop(theirs, image[None], 1.0, 20, 2 if scribbled else 1, 0.5, plain_strokes)
+    for iteration, step in zip(optimize(ours, image, settings, **strokes), plain, strict=False):
+        assert torch.equal(iteration.clusters.flatten(), step.labels)
+        assert iteration.n_labels == step.n_labels
+        for name in ("similarity", "continuity", "scribble", "total"):
+            assert float(getattr(iteration.losses, name)) == pytest.approx(getattr(step, name), abs=1e-10, rel=0)
+        compared += 1
+    assert compared == 20
+    assert step.n_labels < 24  # labels did merge on the way
+
+
+@pytest.mark.parametrize("scribbled", [False, True], ids=["no strokes", "strokes"])
+def test_float32_iterations_agree_with_the_plain_loop_from_the_same_state(scribbled: bool) -> None:
+    settings = Settings(n_channels=24, max_iterations=1, min_labels=1, seed=7, **LITERAL)
+    image = tissue(torch.float32)
+    ours, theirs = pair(settings, torch.float32)
+    strokes, plain_strokes = strokes_for(scribbled, image, 24)
+    optimizer = plain_optimizer(theirs)
+    for _ in range(20):
+        response = ours(image[None])
+        before = [weight.detach().clone() for weight in in_plain_order(ours)]
+        iteration = next(iter(optimize(ours, image, settings, **strokes)))
+        # a first step has no momentum yet: it is the gradient times the learning rate
+        gradients = [
+            (old - new.detach()) / settings.learning_rate for old, new in zip(before, in_plain_order(ours), strict=True)
+        ]
+        step = plain_step(theirs, optimizer, image[None], 1.0, 0.5, plain_strokes)
+
+        assert_close(response.detach()[0].flatten(1).T, step.response, float(step.response.abs().max()))
+        largest = max(float(gradient.abs().max()) for gradient in step.gradients)
+        for gradient, plain in zip(gradients, step.gradients, strict=True):
+            assert_close(gradient, plain, largest)
+        best = step.response.topk(2, dim=1).values
+        differ = iteration.clusters.flatten() != step.labels
+        assert not differ.any() or float((best[:, 0] - best[:, 1])[differ].max()) < 1e-3
+
+        # both go on from the plain loop's weights; its optimizer keeps the momentum
+        with torch.no_grad():
+            for weight, plain in zip(in_plain_order(ours), theirs.parameters(), strict=True):
+                weight.copy_(plain)
+
+
+def assert_close(ours: Tensor, plain: Tensor, largest: float) -> None:
+    assert float((ours - plain).abs().max()) <= 1e-4 * largest
+
+
+def test_updates_move_the_weights_as_the_plain_optimizer_does() -> None:
+    settings = Settings(n_channels=16, max_iterations=3, min_labels=1, **LITERAL)
+    image = tissue(torch.float64, 32, 32)
+    ours, theirs = pair(settings, torch.float64)
+    for _ in optimize(ours, image, settings):
+        pass
+    for _ in plain_loop(theirs, image[None], 1.0, 3, 1):
+        pass
+    for weight, plain in zip(in_plain_order(ours), theirs.parameters(), strict=True):
+        assert torch.allclose(weight, plain, atol=1e-12)
+
+
+def iterations(settings: Settings, image: Tensor | None = None, **options: object) -> list[Iteration]:
+    image = tissue(torch.float32, 32, 40) if image is None else image
+    network = Network(len(image), settings.n_channels, settings.n_conv)
+    initialize(network, settings.initialization, torch.Generator().manual_seed(settings.seed))
+    return list(optimize(network, image, settings, **options))
+
+
+def test_iterations_are_numbered_by_updates_made() -> None:
+    found = iterations(Settings(max_iterations=4, min_labels=1, n_channels=8))
+    assert [iteration.number for iteration in found] == [0, 1, 2, 3, 4]
+
+
+def test_run_ends_one_update_after_few_enough_labels() -> None:
+    settings = Settings(max_iterations=200, min_labels=6, n_channels=16, continuity_weight=5.0)
+    counts = [iteration.n_labels for iteration in iterations(settings)]
+    assert counts[-2] <= 6
+    assert all(count > 6 for count in counts[:-2])
+
+
+def test_kept_weights_give_the_iteration_s_labels_again() -> None:
+    settings = Settings(max_iterations=5, min_labels=1, n_channels=8)
+    image = tissue(torch.float32, 32, 40)
+    found = iterations(settings, image)
+    network = Network(3, 8, 2)
+    for iteration in found:
+        network.load_state_dict(dict(iteration.weights))
+        response = network(image[None])
+        assert torch.equal(winners(response, settings), iteration.clusters)
+
+
+def test_masked_surround_changes_nothing_inside() -> None:
+    settings = Settings(max_iterations=6, min_labels=1, n_channels=12)
+    inner = tissue(torch.float64, 24, 30)
+    outer = torch.zeros(3, 34, 44, dtype=torch.float64)
+    outer[:, 5:29, 7:37] = inner
+    mask = torch.zeros(34, 44, dtype=torch.bool)
+    mask[5:29, 7:37] = True
+    for alone, masked in zip(run64(settings, inner), run64(settings, outer, mask=mask), strict=True):
+        assert torch.equal(masked.clusters[5:29, 7:37], alone.clusters)
+        assert float(masked.losses.total) == pytest.approx(float(alone.losses.total), abs=1e-10)
+        assert masked.n_labels == alone.n_labels
+
+
+def run64(settings: Settings, image: Tensor, **options: object) -> Iterator[Iteration]:
+    network = Network(len(image), settings.n_channels, settings.n_conv).double()
+    initialize(network, settings.initialization, torch.Generator().manual_seed(settings.seed))
+    return optimize(network, image, settings, **options)
+
+
+def test_asking_whether_to_cancel_changes_no_result() -> None:
+    settings = Settings(max_iterations=5, min_labels=1, n_channels=8)
+    plain = iterations(settings)
+    asked = iterations(settings, cancelled=lambda: False)
+    for one, other in zip(plain, asked, strict=True):
+        assert torch.equal(one.clusters, other.clusters)
+        assert float(one.losses.total) == float(other.losses.total)
+
+
+@pytest.mark.parametrize("calls", [1, 5, 9], ids=["forward", "backward", "next iteration"])
+def test_cancelling_ends_an_iteration_in_the_middle(calls: int) -> None:
+    asked = iter(range(1000))
+    settings = Settings(max_iterations=5, min_labels=1, n_channels=8)
+    with pytest.raises(Cancelled):
+        iterations(settings, cancelled=lambda: next(asked) >= calls)
+
+
+def test_restricted_output_has_painted_classes_only() -> None:
+    strokes = prepare_scribbles(tissue_strokes(), (72, 96), 12)
+    image = tissue(torch.float32)
+    options = {"targets": torch.from_numpy(strokes.targets), "n_classes": 2}
+    restricted = iterations(Settings(max_iterations=2, n_channels=12), image, **options)
+    free = iterations(Settings(max_iterations=2, n_channels=12, restrict_to_scribbles=False), image, **options)
+    assert int(restricted[0].clusters.max()) <= 1
+    assert int(free[0].clusters.max()) > 1
+    assert [one.n_labels for one in restricted] == [one.n_labels for one in free]  # the loop itself is the same
