@@ -90,8 +90,8 @@ def optimize(
         the first after the update that follows a label count of at most ``settings.min_labels``, or of at most
         `n_classes` with strokes.
     """
-    # channels first: PyTorch's batch norm for channels last sums in float32 pixel by pixel, which at 1024x1024 leaves the
-    # response with an error of 1e-3 and some gradients with no correct digit
+    # channels first: on the CPU, PyTorch's batch norm for channels last sums in float32 pixel by pixel, which at 1024x1024
+    # leaves the response with an error of 1e-3 and some gradients without a correct digit
     image = image[None].contiguous()  # (1, C, H, W)
     targets = None if targets is None else targets[None]  # (1, H, W)
     least = n_classes if targets is not None else settings.min_labels
@@ -184,7 +184,7 @@ def _count(clusters: Tensor, mask: Tensor | None, n_channels: int) -> int:
 
 @contextmanager
 def _checking(network: Network, cancelled: Callable[[], bool] | None) -> Iterator[None]:
-    """While inside, `Cancelled` is raised after any layer's forward pass or before its backward pass once called off."""
+    """While inside, `Cancelled` is raised after a layer's forward pass or before its backward pass, once called off."""
     if cancelled is None:
         yield
         return

@@ -209,7 +209,7 @@ class Run:
         return len(self._classes) or self.settings.min_labels
 
     def cancel(self) -> None:
-        """End the run from another thread, in the middle of an iteration where need be; `result` keeps what there is."""
+        """End the run from another thread, in the middle of an iteration; `result` keeps what there is."""
         self._cancelled.set()
 
     def __iter__(self) -> Iterator[Iteration]:
@@ -355,10 +355,10 @@ def segment(
     preset: str = DEFAULT_PRESET,
     **settings: Any,
 ) -> Segmentation:
-    """Split an image into regions by differentiable feature clustering.
+    r"""Split an image into regions by differentiable feature clustering.
 
-    A small convolutional network is optimized on this image alone: pixels that look alike and lie side by side are drawn
-    to the same label, until few labels are left or the iterations are used up.
+    A small convolutional network is optimized on this image alone: pixels that look alike and lie side by side are
+    drawn to the same label, until few labels are left or the iterations are used up.
 
     Parameters
     ----------
@@ -391,8 +391,8 @@ def segment(
 
     Notes
     -----
-    The network's response :math:`r'_n` at pixel :math:`n` gives the label :math:`c_n = \\arg\\max_i r'_{n,i}`, and the
-    network is optimized for :math:`L_{sim} + \\mu L_{con} + \\nu L_{scr}`; see `napari_dfc.losses`. On a CPU, the same
+    The network's response :math:`r'_n` at pixel :math:`n` gives the label :math:`c_n = \arg\max_i r'_{n,i}`, and the
+    network is optimized for :math:`L_{sim} + \mu L_{con} + \nu L_{scr}`; see `napari_dfc.losses`. On a CPU, the same
     settings, seed and number of threads give the same labels bit for bit.
 
     References

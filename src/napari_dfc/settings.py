@@ -129,7 +129,7 @@ class Settings:
     n_channels: int = _parameter(
         32,
         "Channels",
-        "Features for each pixel, and the largest number of labels there can be [p = q]. More: finer distinctions, slower.",
+        "Features for each pixel, and the largest number of labels there can be [p = q]. More is finer and slower.",
         unit="channels",
         least=2,
         most=1000,
@@ -175,7 +175,7 @@ class Settings:
     input_scaling: InputScaling = _parameter(
         "percentile",
         "Input scaling",
-        "percentile: each channel by its own 0.1 to 99.9 percentile; published: by the range of its data type (8-bit: 255).",
+        "percentile: each channel by its own 0.1 to 99.9 percentile; published: by its data type's range (8-bit: 255).",
     )
     initialization: Initialization = _parameter(
         "xavier",
@@ -202,7 +202,7 @@ class Settings:
     repeatable: bool = _parameter(
         False,
         "Repeatable on the GPU",
-        "Asks a CUDA device for the same labels bit for bit in every run, at some cost in time. The CPU always gives them.",
+        "Asks a CUDA device for the same labels bit for bit in every run, which takes longer. The CPU always gives them.",
     )
     threads: int = _parameter(
         0,

@@ -106,7 +106,7 @@ class SegmentWidget(Container[Any]):
             self.run.stop()
 
     def add_scribbles(self) -> Labels | None:
-        """Add an empty strokes layer over the displayed plane, choose it and make it ready to paint; None where no plane is displayed."""
+        """Add an empty strokes layer over the displayed plane, ready to paint; None where no plane is displayed."""
         try:
             plane = self._plane()
         except ValueError:  # the hint says why
@@ -209,7 +209,7 @@ class SegmentWidget(Container[Any]):
         rows = [*inputs, self.new_scribbles, self.form, buttons, self.progress, self.hint, self.status]
         self._rows = Container(widgets=rows, labels=False)
         self._rows.native.layout().addStretch()
-        # magicgui's own scrollable container is no use in a dock: napari takes its inner widget, which then doesn't scroll
+        # magicgui's own scrollable container is no use: napari docks its inner widget, which then doesn't scroll
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QScrollArea.Shape.NoFrame)
@@ -229,13 +229,10 @@ class SegmentWidget(Container[Any]):
 
     def _connect(self) -> None:
         layers, dims = self._viewer.layers.events, self._viewer.dims.events
-        self._followed = [
-            *(
-                (event, self._follow_layers)
-                for event in (layers.inserted, layers.removed, layers.reordered, layers.renamed)
-            ),
-            *((event, self.refresh) for event in (dims.ndisplay, dims.order, dims.current_step, dims.ndim)),
-        ]
+        of_layers = (layers.inserted, layers.removed, layers.reordered, layers.renamed)
+        of_dims = (dims.ndisplay, dims.order, dims.current_step, dims.ndim)
+        self._followed = [(event, self._follow_layers) for event in of_layers]
+        self._followed += [(event, self.refresh) for event in of_dims]
         for event, follow in self._followed:
             event.connect(follow)
         self.image.changed.connect(self._follow_image)
