@@ -216,4 +216,5 @@ def test_restricted_output_has_painted_classes_only() -> None:
     free = iterations(Settings(max_iterations=2, n_channels=12, restrict_to_scribbles=False), image, **options)
     assert int(restricted[0].clusters.max()) <= 1
     assert int(free[0].clusters.max()) > 1
-    assert [one.n_labels for one in restricted] == [one.n_labels for one in free]  # the loop itself is the same
+    assert [one.n_labels for one in restricted] == [2, 2, 2]
+    assert [one.n_winning for one in restricted] == [one.n_winning for one in free]  # the loop itself is the same

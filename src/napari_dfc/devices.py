@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Device", "as_torch_device", "choose_device", "computing", "describe_devices", "load_torch"]
+__all__ = [
+    "Device",
+    "as_torch_device",
+    "choose_device",
+    "computing",
+    "describe_devices",
+    "load_torch",
+    "torch_is_loaded",
+]
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,11 @@ def load_torch() -> Any:
             "and if it fails only inside napari, start napari from a console in which "
             "\"python -c 'import torch'\" works"
         ) from error
+
+
+def torch_is_loaded() -> bool:
+    """Whether PyTorch has been imported already."""
+    return "torch" in sys.modules
 
 
 def choose_device(wanted: str = "auto") -> Device:

@@ -41,7 +41,9 @@ class Iteration:
     clusters : (H, W) Tensor of int64
         Channel that wins at each pixel, on the device.
     n_labels : int
-        Channels that win anywhere among the pixels that take part.
+        Channels in `clusters`, among the pixels that take part.
+    n_winning : int
+        Channels that win anywhere when none is excluded; the count that ends the run.
     losses : Losses
         Of this response.
     weights : dict of Tensor
@@ -51,6 +53,7 @@ class Iteration:
     number: int
     clusters: Tensor
     n_labels: int
+    n_winning: int
     losses: Losses
     weights: Mapping[str, Tensor]
 
@@ -90,17 +93,17 @@ def optimize(
         the first after the update that follows a label count of at most ``settings.min_labels``, or of at most
         `n_classes` with strokes.
     """
-    # channels first: on the CPU, PyTorch's batch norm for channels last sums in float32 pixel by pixel, which at 1024x1024
-    # leaves the response with an error of 1e-3 and some gradients without a correct digit
+    # channels first: on the CPU, PyTorch's batch norm for channels last sums in float32 pixel by pixel; at 1024x1024 the
+    # response is then off by 1e-3, and some gradients have no correct digit
     image = image[None].contiguous()  # (1, C, H, W)
     targets = None if targets is None else targets[None]  # (1, H, W)
     least = n_classes if targets is not None else settings.min_labels
     descent = _Descent(list(network.parameters()), settings.learning_rate, settings.momentum)
 
-    n_labels = settings.n_channels + 1
+    n_winning = settings.n_channels + 1
     with _checking(network, cancelled):
         for number in range(settings.max_iterations + 1):
-            last = number == settings.max_iterations or n_labels <= least
+            last = number == settings.max_iterations or n_winning <= least
             with torch.set_grad_enabled(not last):
                 response = network(image, None if mask is None else mask[None, None].to(image.dtype))  # (1, q, H, W)
                 clusters = response.argmax(1)  # (1, H, W)
@@ -109,10 +112,12 @@ def optimize(
             if not last:
                 torch.autograd.backward(losses.total)
                 descent.step()
-            n_labels = _count(clusters, mask, settings.n_channels)
+            n_winning = _count(clusters[0], mask, settings.n_channels)
             shown = winners(response.detach(), settings, n_classes)
+            n_labels = _count(shown, mask, settings.n_channels)
             del response  # its graph and buffers are free before the next one is made
-            yield Iteration(number, shown, n_labels, Losses(*(each.detach() for each in losses)), weights)
+            losses = Losses(*(each.detach() for each in losses))
+            yield Iteration(number, shown, n_labels, n_winning, losses, weights)
             if last:
                 return
 
@@ -178,7 +183,7 @@ def _losses(
 
 
 def _count(clusters: Tensor, mask: Tensor | None, n_channels: int) -> int:
-    inside = clusters.flatten() if mask is None else clusters[0][mask]
+    inside = clusters.flatten() if mask is None else clusters[mask]
     return int((torch.bincount(inside, minlength=n_channels) > 0).sum())
 
 

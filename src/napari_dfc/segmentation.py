@@ -52,7 +52,7 @@ class Segmentation:
     losses : (iterations + 1, 4) ndarray of float64
         The losses of every iteration up to this map, the untrained network's first; columns as in `LOSS_NAMES`.
     label_counts : (iterations + 1,) ndarray of int64
-        The number of winning channels of every iteration up to this map.
+        The number of labels in the map of every iteration up to this one.
     settings : Settings
         What the run was asked for.
     device : Device

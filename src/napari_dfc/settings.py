@@ -202,7 +202,7 @@ class Settings:
     repeatable: bool = _parameter(
         False,
         "Repeatable on the GPU",
-        "Asks a CUDA device for the same labels bit for bit in every run, which takes longer. The CPU always gives them.",
+        "Asks a CUDA device for the same labels bit for bit in every run; slower. The CPU always gives them.",
     )
     threads: int = _parameter(
         0,

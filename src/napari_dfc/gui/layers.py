@@ -307,11 +307,12 @@ def _placement(plane: ImagePlane) -> dict[str, Any]:
             "axis_labels": layer.axis_labels,
         }
     kept = list(range(1, layer.ndim))
-    own = own.set_slice(kept)
+    rotate = np.asarray(layer.rotate)
+    shear = np.linalg.inv(rotate) @ own.linear_matrix @ np.diag(1 / layer.scale)  # linear = rotate, shear, then scale
     return {
-        "scale": own.scale,
-        "rotate": own.rotate,
-        "shear": own.shear,
+        "scale": layer.scale[kept],
+        "rotate": rotate[np.ix_(kept, kept)],
+        "shear": np.triu(shear)[np.ix_(kept, kept)],
         "translate": translate[kept],
         "affine": layer.affine.set_slice(kept).affine_matrix,
         "units": [layer.units[axis] for axis in kept],

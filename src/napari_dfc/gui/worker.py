@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import math
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.qt.threading import GeneratorWorker, create_worker
+from napari.utils import cancelable_progress
 from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_dfc.devices import load_torch
+from napari_dfc.devices import load_torch, torch_is_loaded
 from napari_dfc.gui.layers import (
     ImagePlane,
     aligned_index,
@@ -193,9 +194,13 @@ class LayerRun:
         self._filled = False
         self._shown = threading.Event()
         self._preview_interval = PREVIEW_INTERVAL
-        self._worker = create_worker(
-            self._work, _worker_class=_Worker, _start_thread=False, _progress={"desc": f"Segmenting {inputs.names[0]}"}
+        self._activity = cancelable_progress(
+            total=settings.max_iterations,
+            desc=f"Segmenting {inputs.names[0]}",
+            cancel_callback=self.stop,
+            file=io.StringIO(),  # napari's activity dock shows it; the terminal is not ours
         )
+        self._worker = create_worker(self._work, _worker_class=_Worker, _start_thread=False)
         self._worker.call_off = self._call_off
         self._worker.yielded.connect(self._show_progress)
         self._worker.returned.connect(self._finish)
@@ -230,7 +235,7 @@ class LayerRun:
     def _work(self) -> Generator[Progress, None, Segmentation | _Refusal | None]:
         """The generator that the worker runs."""
         total = self.settings.max_iterations
-        if "torch" not in sys.modules:
+        if not torch_is_loaded():
             yield Progress(0, total, "Loading PyTorch, once after each start of napari ...")
         try:
             run = self.inputs.prepare(self.settings)
@@ -240,6 +245,14 @@ class LayerRun:
         # the layer is made while nothing else is computed: that alone takes napari a tenth of a second
         yield Progress(0, total, f"Starting on {run.device.title} ...", run.blank())
         self._shown.wait(PREVIEW_PATIENCE)
+        try:
+            yield from self._optimize(run)
+        except RuntimeError as error:  # of which napari's workers would make a warning, and never end
+            raise EngineError(str(error)) from error
+        return None if self._called_off else run.result()
+
+    def _optimize(self, run: Run) -> Generator[Progress, None, None]:
+        """The iterations, as far as there is something to report."""
         due = shown = 0.0
         for iteration in () if self._called_off else run:
             now = time.perf_counter()
@@ -250,10 +263,9 @@ class LayerRun:
             if self._shown.is_set() and now - shown >= self._preview_interval:
                 labels, shown = run.preview(iteration), now
                 self._shown.clear()
-            yield Progress(iteration.number, total, _progress_words(iteration, run), labels)
+            yield Progress(iteration.number, run.settings.max_iterations, _progress_words(iteration, run), labels)
             if labels is not None:  # with every core busy, drawing it would hold up the window for longer
                 self._shown.wait(PREVIEW_PATIENCE)
-        return None if self._called_off else run.result()
 
     # ------------------------------------------------------------------ in the main thread
 
@@ -271,6 +283,7 @@ class LayerRun:
 
             QTimer.singleShot(0, drawn)  # runs once the window has drawn what changed
         if self.running:
+            self._activity.update(progress.done - self._activity.n)
             self.progressed.emit(progress)
 
     def _show_preview(self, labels: NDArray[Any]) -> None:
@@ -331,7 +344,12 @@ class LayerRun:
         self.viewer.layers.events.removed.disconnect(self._follow_removal)
         if self.layer is not None and self.result is None and not self._filled and self.layer in self.viewer.layers:
             self.viewer.layers.remove(self.layer)
+        self._activity.close()
         self.ended.emit(outcome)
+
+
+class EngineError(Exception):
+    """PyTorch failed in the middle of a run."""
 
 
 class _Worker(GeneratorWorker):

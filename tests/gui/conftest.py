@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image
+from pytestqt.qtbot import QtBot
+from superqt.utils._qthreading import WorkerBase
+
+from napari_dfc.gui.worker import LayerRun
+from napari_dfc.samples import read_sample
+
+
+@pytest.fixture
+def tissue() -> np.ndarray:
+    """A piece of stained tissue, (64, 72, 3)."""
+    return read_sample("stained_tissue").image[30:94, 140:212]
+
+
+@pytest.fixture
+def viewer(qtbot: QtBot) -> Iterator[ViewerModel]:
+    """A viewer without a window: everything but drawing. No thread may outlive the test."""
+    model = ViewerModel()
+    yield model
+    qtbot.waitUntil(lambda: not WorkerBase._worker_set, timeout=20_000)
+
+
+@pytest.fixture
+def image(viewer: ViewerModel, tissue: np.ndarray) -> Image:
+    return viewer.add_image(tissue, name="cells")
+
+
+@pytest.fixture
+def finish(qtbot: QtBot) -> Callable[[LayerRun], LayerRun]:
+    """Wait until a run has ended."""
+
+    def wait(run: LayerRun, timeout: int = 60_000) -> LayerRun:
+        qtbot.waitUntil(lambda: not run.running, timeout=timeout)
+        return run
+
+    return wait
+
+
+@pytest.fixture
+def filled(qtbot: QtBot) -> Callable[[LayerRun], LayerRun]:
+    """Wait until a run's preview shows labels."""
+
+    def wait(run: LayerRun) -> LayerRun:
+        qtbot.waitUntil(lambda: run.layer is not None and run.layer.data.any(), timeout=60_000)
+        return run
+
+    return wait

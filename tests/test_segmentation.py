@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import json
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+import napari_dfc as dfc
+from napari_dfc.network import Network
+from napari_dfc.samples import read_sample
+from napari_dfc.scribbles import unpack
+from napari_dfc.segmentation import Run
+
+
+def nuclei(rows: int = 64, columns: int = 72) -> np.ndarray:
+    return read_sample("fluorescence_nuclei").image[:rows, :columns]
+
+
+def tissue_with_strokes() -> tuple[np.ndarray, np.ndarray]:
+    sample = read_sample("stained_tissue")
+    return sample.image[10:120, 120:260], sample.scribbles[10:120, 120:260]
+
+
+FAST = {"preset": "fast", "max_iterations": 6, "n_channels": 12}
+
+
+# ---------------------------------------------------------------------- what comes out
+
+
+def test_labels_are_positive_in_the_smallest_unsigned_dtype() -> None:
+    result = dfc.segment(nuclei(), **FAST)
+    assert result.labels.shape == (64, 72)
+    assert result.labels.dtype == np.uint8
+    assert result.labels.min() == 1
+    assert result.n_labels == len(np.unique(result.labels))
+
+
+def test_labels_are_numbered_by_falling_area_without_gaps() -> None:
+    result = dfc.segment(nuclei(), **FAST)
+    numbers, areas = np.unique(result.labels, return_counts=True)
+    assert numbers.tolist() == list(range(1, result.n_labels + 1))
+    assert (np.diff(areas) <= 0).all()
+
+
+def test_scribbled_classes_keep_their_numbers() -> None:
+    image, strokes = tissue_with_strokes()
+    painted = np.where(strokes == 1, 70_000, np.where(strokes == 3, 5, 0)).astype(np.uint32)
+    result = dfc.segment(image, scribbles=painted, preset="fast")
+    assert set(np.unique(result.labels)) == {5, 70_000}
+    assert result.labels.dtype == np.uint32
+    assert (result.labels[strokes == 1] == 70_000).mean() > 0.9
+    assert (result.labels[strokes == 3] == 5).mean() > 0.9
+
+
+def test_without_restriction_other_clusters_take_unused_numbers() -> None:
+    image, strokes = tissue_with_strokes()
+    painted = np.where(strokes == 1, 2, np.where(strokes == 3, 4, 0)).astype(np.uint8)
+    result = dfc.segment(image, scribbles=painted, restrict_to_scribbles=False, **FAST)
+    others = sorted(set(np.unique(result.labels)) - {2, 4})
+    assert others == [number for number in range(1, 20) if number not in (2, 4)][: len(others)]
+    assert others
+
+
+def test_masked_pixels_are_0_and_all_others_positive() -> None:
+    mask = np.ones((64, 72), dtype=bool)
+    mask[:10] = False
+    image = nuclei().astype(float)
+    image[40, 40] = np.nan
+    result = dfc.segment(image, mask=mask, **FAST)
+    expected = mask.copy()
+    expected[40, 40] = False
+    assert np.array_equal(result.labels > 0, expected)
+    assert np.array_equal(np.isnan(result.confidence), ~expected)
+    assert np.array_equal(np.isnan(result.margin), ~expected)
+
+
+def test_confidence_and_margin_are_those_of_an_independent_softmax() -> None:
+    run = Run(nuclei(), settings=dfc.Settings(max_iterations=4, n_channels=12, min_labels=1))
+    last = list(run)[-1]
+    network = Network(1, 12, 2)
+    network.load_state_dict(dict(last.weights))
+    response = network(torch.from_numpy(run.plane.values)[None])[0].double()
+    exponential = np.exp(response.detach().numpy())
+    probabilities = np.sort(exponential / exponential.sum(0), axis=0)
+    result = run.result()
+    np.testing.assert_allclose(result.confidence, probabilities[-1], atol=1e-5)
+    np.testing.assert_allclose(result.margin, probabilities[-1] - probabilities[-2], atol=1e-5)
+
+
+def test_losses_and_counts_are_kept_for_every_iteration_up_to_the_result() -> None:
+    run = Run(nuclei(), settings=dfc.Settings(max_iterations=5, n_channels=12, min_labels=1))
+    seen = [(iteration.n_labels, [float(loss) for loss in iteration.losses]) for iteration in run]
+    result = run.result()
+    assert result.iterations == 5
+    assert result.label_counts.tolist() == [count for count, _ in seen]
+    np.testing.assert_allclose(result.losses, [losses for _, losses in seen])
+
+
+def test_result_is_the_last_map_with_enough_labels() -> None:
+    settings = dfc.Settings(max_iterations=150, min_labels=5, n_channels=16, continuity_weight=20.0)
+    run = Run(nuclei(), settings=settings)
+    counts = [iteration.n_labels for iteration in run]
+    assert min(counts) < 5  # the run did fall below
+    result = run.result()
+    enough = [number for number, count in enumerate(counts) if count >= 5]
+    assert result.iterations == enough[-1]
+    assert result.n_labels >= 5
+    assert result.note == ""
+
+
+def test_without_keeping_enough_labels_the_result_is_the_last_map() -> None:
+    settings = dfc.Settings(
+        max_iterations=150, min_labels=5, n_channels=16, continuity_weight=20.0, keep_min_labels=False
+    )
+    run = Run(nuclei(), settings=settings)
+    counts = [iteration.n_labels for iteration in run]
+    assert run.result().iterations == len(counts) - 1
+    assert run.result().n_labels == counts[-1]
+
+
+def test_a_result_with_too_few_labels_says_so() -> None:
+    result = dfc.segment(np.full((8, 9), 7, dtype=np.uint8), min_labels=3, max_iterations=3, n_channels=4)
+    assert result.n_labels == 1
+    assert "fewer than the 3 asked for" in result.note
+
+
+def test_stopping_is_not_consuming() -> None:
+    run = Run(nuclei(), settings=dfc.Settings(max_iterations=50, n_channels=12, min_labels=1))
+    for iteration in run:
+        if iteration.number == 3:
+            break
+    result = run.result()
+    assert result.iterations == 3
+    assert result.ended == "stopped by the user"
+
+
+def test_no_result_before_the_first_iteration() -> None:
+    with pytest.raises(RuntimeError, match="no result yet"):
+        Run(nuclei()).result()
+
+
+def test_cancel_from_another_thread_keeps_what_there_is() -> None:
+    run = Run(nuclei(), settings=dfc.Settings(max_iterations=100_000, n_channels=12, min_labels=1))
+    reached = threading.Event()
+
+    def consume() -> None:
+        for iteration in run:
+            if iteration.number == 2:
+                reached.set()
+
+    thread = threading.Thread(target=consume)
+    thread.start()
+    assert reached.wait(30)
+    run.cancel()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert run.result().iterations >= 2
+    assert run.result().ended == "stopped by the user"
+
+
+def test_previews_keep_each_cluster_s_number_and_the_result_tells_which() -> None:
+    run = Run(nuclei(), settings=dfc.Settings(max_iterations=6, n_channels=12, min_labels=1))
+    last = list(run)[-1]
+    preview, result = run.preview(last), run.result()
+    assert np.array_equal(preview, last.clusters.numpy() + 1)
+    translated = np.zeros_like(preview)
+    for final, during in result.numbers_during_run.items():
+        translated[preview == during] = final
+    assert np.array_equal(translated, result.labels)
+
+
+# ---------------------------------------------------------------------- promises
+
+
+def test_same_seed_gives_the_same_labels_bit_for_bit() -> None:
+    first, second = (dfc.segment(nuclei(), seed=3, **FAST) for _ in range(2))
+    assert np.array_equal(first.labels, second.labels)
+    assert np.array_equal(first.losses, second.losses)
+    assert not np.array_equal(first.losses, dfc.segment(nuclei(), seed=4, **FAST).losses)
+
+
+def test_inputs_are_never_modified() -> None:
+    image, strokes = tissue_with_strokes()
+    image, strokes, mask = image.astype(float), strokes.copy(), np.ones(strokes.shape, dtype=bool)
+    image[0, 0] = np.nan
+    for array in (image, strokes, mask):
+        array.flags.writeable = False
+    before = image.copy(), strokes.copy(), mask.copy()
+    dfc.segment(image, scribbles=strokes, mask=mask, **FAST)
+    for array, copy in zip((image, strokes, mask), before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_torch_s_global_state_is_left_as_it_was() -> None:
+    def state() -> tuple[object, ...]:
+        return (
+            torch.get_num_threads(),
+            torch.is_grad_enabled(),
+            torch.get_default_dtype(),
+            torch.backends.cudnn.deterministic,
+            torch.backends.cudnn.benchmark,
+            torch.get_rng_state().tolist(),
+        )
+
+    torch.manual_seed(5)
+    before = state()
+    with torch.no_grad():
+        result = dfc.segment(nuclei(), threads=1, repeatable=True, **FAST)
+        assert not torch.is_grad_enabled()
+    _ = result.confidence
+    assert state() == before
+
+
+def test_settings_of_torch_hold_only_inside_an_iteration() -> None:
+    before = torch.get_num_threads()
+    for _ in Run(nuclei(), settings=dfc.Settings(max_iterations=2, n_channels=8, threads=before + 1)):
+        assert torch.get_num_threads() == before
+
+
+def test_another_default_dtype_changes_nothing() -> None:
+    expected = dfc.segment(nuclei(), **FAST)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = dfc.segment(nuclei(), **FAST)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert np.array_equal(found.labels, expected.labels)
+
+
+def test_the_record_alone_runs_it_again() -> None:
+    image, strokes = tissue_with_strokes()
+    result = dfc.segment(image, scribbles=strokes, preset="fast", seed=5, max_iterations=8, restrict_to_scribbles=False)
+    record = json.loads(json.dumps(result.record))
+    (painted,) = record["strokes"]
+    settings = dfc.Settings(**{**record["settings"], "threads": record["threads"]})
+    run = Run(image, scribbles=unpack(painted), settings=settings)
+    for _ in run:
+        pass
+    assert np.array_equal(run.result().labels, result.labels)
+    assert run.result().record["image"]["sha256"] == record["image"]["sha256"]
+    assert record["versions"]["torch"] == torch.__version__
+
+
+# ---------------------------------------------------------------------- odd images
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 30), (30, 1), (2, 2), (3, 5)])
+def test_tiny_images_have_a_defined_result(shape: tuple[int, int]) -> None:
+    image = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    result = dfc.segment(image, max_iterations=3, n_channels=4)
+    assert result.labels.shape == shape
+    assert result.labels.min() >= 1
+    assert np.isfinite(result.losses).all()
+
+
+def test_one_pixel_is_one_label() -> None:
+    assert dfc.segment(np.array([[5]], dtype=np.uint8), max_iterations=3).labels.tolist() == [[1]]
+
+
+def test_constant_image_with_strokes_has_their_classes_only() -> None:
+    strokes = np.zeros((12, 12), dtype=np.uint8)
+    strokes[2, 2:10], strokes[9, 2:10] = 3, 8
+    result = dfc.segment(np.zeros((12, 12)), scribbles=strokes, max_iterations=5, n_channels=4)
+    assert set(np.unique(result.labels)) <= {3, 8}
+
+
+def test_one_scribbled_class_leaves_the_rest_to_the_clusters() -> None:
+    image, strokes = tissue_with_strokes()
+    result = dfc.segment(image, scribbles=np.where(strokes == 1, 9, 0), **FAST)
+    assert 9 in result.labels
+    assert result.n_labels > 1
+
+
+def test_a_painted_class_that_wins_nowhere_is_noted() -> None:
+    strokes = np.zeros((12, 12), dtype=np.uint8)
+    strokes[2, 2:10], strokes[9, 2:10] = 3, 8
+    run = Run(np.zeros((12, 12)), scribbles=strokes)
+    next(iter(run))  # the untrained network's response to a constant image is 0 everywhere: its first channel wins
+    assert run.result().labels.max() == 3
+    assert run.result().note == "1 of the 2 painted classes won nowhere"
+
+
+def test_more_classes_than_channels_is_a_clear_error() -> None:
+    strokes = np.arange(64 * 72).reshape(64, 72) % 6
+    with pytest.raises(ValueError, match="5 classes and the network has 4 channels"):
+        dfc.segment(nuclei(), scribbles=strokes, n_channels=4)
+
+
+def test_images_of_a_tuple_are_channels_of_one() -> None:
+    image, _ = tissue_with_strokes()
+    together = dfc.segment((image[..., 0], image[..., 1], image[..., 2]), **FAST)
+    assert np.array_equal(together.labels, dfc.segment(image, **FAST).labels)
+
+
+@pytest.mark.gpu
+def test_cuda_gives_the_same_labels_in_repeatable_mode() -> None:
+    first, second = (dfc.segment(nuclei(), device="cuda", repeatable=True, **FAST) for _ in range(2))
+    assert np.array_equal(first.labels, second.labels)
+    assert "CUDA" in first.device.title
+    assert np.isfinite(first.confidence).all()
+
+
+@pytest.mark.gpu
+def test_cuda_memory_is_free_after_a_run() -> None:
+    before = torch.cuda.memory_allocated()
+    result = dfc.segment(nuclei(), device="cuda", **FAST)
+    assert result.labels.min() == 1
+    assert torch.cuda.memory_allocated() == before
