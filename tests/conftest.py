@@ -17,6 +17,7 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 collect_ignore_glob = [] if find_spec("napari") else ["gui/*"]
 
 
+@pytest.hookimpl(trylast=True)  # once pytest-xvfb has set DISPLAY
 def pytest_configure(config: pytest.Config) -> None:
     """Keep away from the person's own settings, and let widgets be made where nothing can be drawn."""
     os.environ["NAPARI_CONFIG"] = str(Path(config.rootpath, ".pytest_cache", "napari", "settings.yaml"))

@@ -93,8 +93,8 @@ def optimize(
         the first after the update that follows a label count of at most ``settings.min_labels``, or of at most
         `n_classes` with strokes.
     """
-    # channels first: on the CPU, PyTorch's batch norm for channels last sums in float32 pixel by pixel; at 1024x1024 the
-    # response is then off by 1e-3, and some gradients have no correct digit
+    # channels first: on the CPU, PyTorch's batch norm for channels last sums in float32 pixel by pixel; at 1024x1024
+    # the response is then off by 1e-3, and some gradients have no correct digit
     image = image[None].contiguous()  # (1, C, H, W)
     targets = None if targets is None else targets[None]  # (1, H, W)
     least = n_classes if targets is not None else settings.min_labels

@@ -38,7 +38,7 @@ class SettingsForm(Container[Any]):
         advanced.visible = False
         self.show_settings(settings)
         self._controls["preset"].changed.connect(self._take_preset)
-        self._unfold.changed.connect(self._toggle_advanced)
+        self._unfold.changed.connect(self.unfold)
 
     def settings(self) -> Settings:
         """The settings as the controls stand."""
@@ -58,7 +58,8 @@ class SettingsForm(Container[Any]):
         kept = {name: self._controls[name].value for name in ("device", "seed", "threads", "repeatable")}
         self.show_settings(Settings.from_preset(preset, **kept))
 
-    def _toggle_advanced(self) -> None:
+    def unfold(self) -> None:
+        """Show the less usual settings, or hide them again."""
         self._advanced.visible = not self._advanced.visible
         self._unfold.text = "Advanced ▾" if self._advanced.visible else "Advanced ▸"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, Label, ProgressBar, PushButton, Select
 from napari.layers import Image, Labels
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QScrollArea
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtWidgets import QComboBox, QScrollArea, QWidget
 
 from napari_dfc.gui.form import SettingsForm, labeled, preferred_settings, stacked
 from napari_dfc.gui.layers import ImagePlane, displayed_plane, full_resolution, new_scribbles_layer
@@ -23,6 +24,20 @@ NO_IMAGE = "Open an image first: File > Open, or File > Open Sample > DFC segmen
 
 #: Least width of the dock, in pixels: room for the longest row and a vertical scroll bar.
 DOCK_WIDTH = 310
+
+
+class _DockWatcher(QObject):
+    """Tells when napari closes the dock of a widget: it takes the widget out, and destroys it at some later time."""
+
+    def __init__(self, widget: QWidget, closed: Callable[[], None]) -> None:
+        super().__init__(widget)
+        self._closed = closed
+        widget.installEventFilter(self)
+
+    def eventFilter(self, widget: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        if event.type() == QEvent.Type.ParentChange and widget.parent() is None:
+            self._closed()
+        return False
 
 
 class SegmentWidget(Container[Any]):
@@ -241,6 +256,7 @@ class SegmentWidget(Container[Any]):
         self.start_button.changed.connect(self.start)
         self.stop_button.changed.connect(self.stop)
         self.new_scribbles.changed.connect(self.add_scribbles)
+        self._dock_watcher = _DockWatcher(self.native, self._let_go)
         self.native.destroyed.connect(self._let_go)
         self._follow_layers()
 
@@ -248,6 +264,7 @@ class SegmentWidget(Container[Any]):
         """The dock is gone: follow the viewer no longer, and end the run, keeping what there is."""
         for event, follow in self._followed:
             event.disconnect(follow)
+        self._followed = []
         for layer in self._viewer.layers:
             self._unfollow_layer(layer)
         if self.run is not None:

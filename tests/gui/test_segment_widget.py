@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image
+from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QPushButton
+
+from napari_dfc.gui.segment_widget import NO_IMAGE, SegmentWidget
+from napari_dfc.gui.worker import LayerRun
+
+Wait = Callable[[LayerRun], LayerRun]
+
+
+@pytest.fixture
+def widget(viewer: ViewerModel, qtbot: QtBot) -> SegmentWidget:
+    widget = SegmentWidget(viewer)
+    qtbot.addWidget(widget.native)
+    widget.native.show()
+    shorten(widget, 8)
+    return widget
+
+
+def shorten(widget: SegmentWidget, iterations: int) -> None:
+    """Little to compute, and no early end."""
+    for name, value in {"max_iterations": iterations, "n_channels": 12, "min_labels": 1}.items():
+        widget.form.control(name).value = value
+
+
+def hint(widget: SegmentWidget) -> str:
+    return widget.hint.value if widget.hint.visible else ""
+
+
+# ---------------------------------------------------------------------- can it run, and why not
+
+
+def test_without_an_image_it_says_what_to_do(widget: SegmentWidget) -> None:
+    assert not widget.start_button.enabled
+    assert hint(widget) == NO_IMAGE
+    assert widget.start() is None
+    assert widget.add_scribbles() is None
+
+
+def test_an_opened_image_is_chosen_and_can_run(widget: SegmentWidget, image: Image) -> None:
+    assert widget.image.value is image
+    assert widget.start_button.enabled
+    assert hint(widget) == ""
+
+
+def test_a_deleted_image_is_no_longer_offered(widget: SegmentWidget, viewer: ViewerModel, image: Image) -> None:
+    viewer.layers.remove(image)
+    assert widget.image.value is None
+    assert not widget.start_button.enabled
+
+
+def test_a_renamed_image_is_offered_by_its_new_name(widget: SegmentWidget, image: Image) -> None:
+    image.name = "renamed"
+    assert [str(choice) for choice in widget.image.choices] == ["renamed"]
+    assert widget.image.value is image
+
+
+def test_a_stack_in_3d_display_cannot_run(widget: SegmentWidget, viewer: ViewerModel) -> None:
+    viewer.add_image(np.zeros((4, 16, 16)), name="stack")
+    assert widget.start_button.enabled
+    viewer.dims.ndisplay = 3
+    assert not widget.start_button.enabled
+    assert "switch to 2-D display" in hint(widget)
+    viewer.dims.ndisplay = 2
+    assert widget.start_button.enabled
+
+
+def test_unpainted_strokes_cannot_run_until_painted(widget: SegmentWidget, image: Image) -> None:
+    strokes = widget.add_scribbles()
+    assert not widget.start_button.enabled
+    assert "nothing is painted" in hint(widget)
+    strokes.paint((10, 10), 1)
+    assert widget.start_button.enabled
+
+
+def test_strokes_of_another_size_cannot_run(widget: SegmentWidget, viewer: ViewerModel, image: Image) -> None:
+    strokes = viewer.add_labels(np.ones((5, 5), np.uint8), name="strokes")
+    widget.scribbles.value = strokes
+    assert "“strokes” has 5 x 5 pixels and “cells” 72 x 64" in hint(widget)
+
+
+def test_new_strokes_lie_over_the_image_and_are_ready_to_paint(
+    widget: SegmentWidget, viewer: ViewerModel, tissue: np.ndarray
+) -> None:
+    image = viewer.add_image(tissue, name="cells", scale=(2, 3), translate=(4, 5), axis_labels=("y", "x"))
+    strokes = widget.add_scribbles()
+    assert strokes.data.shape == (64, 72)
+    assert strokes.scale.tolist() == image.scale.tolist()
+    assert strokes.translate.tolist() == image.translate.tolist()
+    assert strokes.axis_labels == image.axis_labels
+    assert strokes.mode == "paint"
+    assert widget.scribbles.value is strokes
+    assert viewer.layers.selection == {strokes}
+
+
+# ---------------------------------------------------------------------- running
+
+
+def test_buttons_are_named_and_run_and_stop(
+    widget: SegmentWidget, viewer: ViewerModel, image: Image, filled: Wait
+) -> None:
+    shorten(widget, 100_000)
+    run, stop = (widget.native.findChild(QPushButton, name) for name in ("run", "stop"))
+    assert run.isEnabled()
+    assert not stop.isEnabled()
+    run.click()
+    assert widget.running
+    assert not run.isEnabled()
+    assert stop.isEnabled()
+    filled(widget.run)
+    assert widget.progress.visible
+    assert widget.status.value.startswith("Iteration ")
+    stop.click()
+    assert not widget.running
+    assert run.isEnabled()
+    assert not stop.isEnabled()
+    assert not widget.progress.visible
+    assert "stopped by the user" in widget.status.value
+    assert widget.run.layer.data.min() == 1
+
+
+def test_running_twice_quickly_starts_one_run(widget: SegmentWidget, image: Image, finish: Wait) -> None:
+    first = widget.start()
+    assert widget.start() is None
+    assert finish(first) is widget.run
+
+
+def test_outcome_is_shown_and_a_second_run_makes_a_second_layer(
+    widget: SegmentWidget, viewer: ViewerModel, image: Image, finish: Wait
+) -> None:
+    finish(widget.start())
+    assert widget.status.value == widget.run.outcome
+    finish(widget.start())
+    assert len(viewer.layers) == 3
+
+
+def test_displayed_plane_of_a_time_series_is_segmented_and_lies_there(
+    widget: SegmentWidget, viewer: ViewerModel, tissue: np.ndarray, finish: Wait
+) -> None:
+    series = np.stack([np.zeros_like(tissue[..., 0]), tissue[..., 0], tissue[..., 1]])
+    viewer.add_image(series, name="series", scale=(5, 1, 1))
+    viewer.dims.set_current_step(0, 2)
+    run = widget.start()
+    viewer.dims.set_current_step(0, 0)  # moving on does not move the result
+    finish(run)
+    assert run.layer.data.shape == (1, 64, 72)
+    assert run.layer.translate.tolist() == [10, 0, 0]
+    assert run.inputs.metadata(run.result)["source"]["position"] == {"0": 2}
+
+
+def test_further_layers_are_channels(
+    widget: SegmentWidget, viewer: ViewerModel, tissue: np.ndarray, finish: Wait
+) -> None:
+    red, green, blue = (viewer.add_image(tissue[..., channel], name=f"stain {channel}") for channel in range(3))
+    widget.image.value = red
+    widget.others.value = [green, blue]
+    separate = finish(widget.start())
+    together = viewer.add_image(tissue)
+    widget.others.value = []
+    widget.image.value = together
+    np.testing.assert_array_equal(finish(widget.start()).layer.data, separate.layer.data)
+    assert separate.layer.metadata["napari_dfc"]["source"]["layers"] == ["stain 0", "stain 1", "stain 2"]
+
+
+def test_a_channel_axis_is_segmented_as_one_image(
+    widget: SegmentWidget, viewer: ViewerModel, tissue: np.ndarray, finish: Wait
+) -> None:
+    viewer.add_image(np.moveaxis(tissue, -1, 0), name="channels first")
+    widget.channel_axis.value = 0
+    separate = finish(widget.start())
+    assert separate.layer.data.shape == (64, 72)
+    widget.image.value = viewer.add_image(tissue)
+    np.testing.assert_array_equal(finish(widget.start()).layer.data, separate.layer.data)
+
+
+def test_channel_axis_is_offered_for_stacks_only(widget: SegmentWidget, viewer: ViewerModel, image: Image) -> None:
+    assert not widget._channel_axis_row.visible
+    widget.image.value = viewer.add_image(np.zeros((3, 16, 16)))
+    assert widget._channel_axis_row.visible
+
+
+def test_a_hidden_choice_of_the_last_image_is_forgotten(
+    widget: SegmentWidget, viewer: ViewerModel, image: Image
+) -> None:
+    widget.image.value = viewer.add_image(np.zeros((3, 16, 16)))
+    widget.channel_axis.value = 0
+    widget.image.value = image
+    assert widget.channel_axis.value is None
+
+
+# ---------------------------------------------------------------------- the form
+
+
+def test_a_preset_fills_in_its_values_and_keeps_device_and_seed(widget: SegmentWidget) -> None:
+    widget.form.control("seed").value = 7
+    widget.form.control("preset").value = "paper"
+    settings = widget.form.settings()
+    assert (settings.preset, settings.max_iterations, settings.continuity_weight) == ("paper", 500, 5.0)
+    assert settings.seed == 7
+
+
+def test_advanced_settings_unfold(widget: SegmentWidget) -> None:
+    assert not widget.form.control("momentum").visible
+    widget.form.unfold()
+    assert widget.form.control("momentum").visible
+    widget.form.unfold()
+    assert not widget.form.control("momentum").visible
+
+
+def test_every_control_has_a_tooltip(widget: SegmentWidget) -> None:
+    for name in widget.form.settings().as_dict():
+        assert widget.form.control(name).tooltip
+    for control in (widget.image, widget.others, widget.channel_axis, widget.scribbles, widget.new_scribbles):
+        assert control.tooltip
+
+
+# ---------------------------------------------------------------------- the widget goes away
+
+
+def test_destroying_the_widget_ends_its_run_and_follows_the_viewer_no_longer(
+    viewer: ViewerModel, image: Image, qtbot: QtBot, filled: Wait
+) -> None:
+    widget = SegmentWidget(viewer)
+    shorten(widget, 100_000)
+    run = filled(widget.start())
+    with qtbot.waitSignal(widget.native.destroyed):
+        widget.native.deleteLater()
+    assert not run.running
+    assert run.layer.data.min() == 1
+    viewer.add_image(image.data)
+    viewer.dims.ndisplay = 3
+    run.layer.data = np.ones((3, 3), np.uint8)
