@@ -15,7 +15,7 @@ from napari_dfc.scribbles import prepare as prepare_scribbles
 from napari_dfc.settings import Settings
 from plain import plain_loop, plain_network, plain_optimizer, plain_step
 
-LITERAL = {"restrict_to_scribbles": False, "keep_min_labels": False, "scribble_weight": 0.5}
+LITERAL = {"restrict_to_scribbles": False, "keep_min_labels": False, "scribble_weight": 0.5, "padding": "zeros"}
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,7 @@ def test_updates_move_the_weights_as_the_plain_optimizer_does() -> None:
 
 def iterations(settings: Settings, image: Tensor | None = None, **options: object) -> list[Iteration]:
     image = tissue(torch.float32, 32, 40) if image is None else image
-    network = Network(len(image), settings.n_channels, settings.n_conv)
+    network = Network(len(image), settings.n_channels, settings.n_conv, settings.padding)
     initialize(network, settings.initialization, torch.Generator().manual_seed(settings.seed))
     return list(optimize(network, image, settings, **options))
 
@@ -165,7 +165,7 @@ def test_kept_weights_give_the_iteration_s_labels_again() -> None:
     settings = Settings(max_iterations=5, min_labels=1, n_channels=8)
     image = tissue(torch.float32, 32, 40)
     found = iterations(settings, image)
-    network = Network(3, 8, 2)
+    network = Network(3, 8, 2, settings.padding)
     for iteration in found:
         network.load_state_dict(dict(iteration.weights))
         response = network(image[None])
@@ -173,7 +173,7 @@ def test_kept_weights_give_the_iteration_s_labels_again() -> None:
 
 
 def test_masked_surround_changes_nothing_inside() -> None:
-    settings = Settings(max_iterations=6, min_labels=1, n_channels=12)
+    settings = Settings(max_iterations=6, min_labels=1, n_channels=12, padding="zeros")
     inner = tissue(torch.float64, 24, 30)
     outer = torch.zeros(3, 34, 44, dtype=torch.float64)
     outer[:, 5:29, 7:37] = inner
@@ -186,7 +186,7 @@ def test_masked_surround_changes_nothing_inside() -> None:
 
 
 def run64(settings: Settings, image: Tensor, **options: object) -> Iterator[Iteration]:
-    network = Network(len(image), settings.n_channels, settings.n_conv).double()
+    network = Network(len(image), settings.n_channels, settings.n_conv, settings.padding).double()
     initialize(network, settings.initialization, torch.Generator().manual_seed(settings.seed))
     return optimize(network, image, settings, **options)
 
@@ -218,3 +218,12 @@ def test_restricted_output_has_painted_classes_only() -> None:
     assert int(free[0].clusters.max()) > 1
     assert [one.n_labels for one in restricted] == [2, 2, 2]
     assert [one.n_winning for one in restricted] == [one.n_winning for one in free]  # the loop itself is the same
+
+
+def test_replicated_border_of_a_flat_surround_looks_like_the_rest_of_it() -> None:
+    image = torch.ones(1, 40, 40)
+    image[:, 12:28, 12:28] = 0
+    for iteration in iterations(Settings(max_iterations=5, min_labels=1, n_channels=16, padding="replicate"), image):
+        assert (iteration.clusters[:8] == iteration.clusters[5, 5]).all()
+    first = iterations(Settings(max_iterations=1, n_channels=16, padding="zeros"), image)[0]
+    assert (first.clusters[0] != first.clusters[5, 5]).any()

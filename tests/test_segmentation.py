@@ -79,7 +79,7 @@ def test_masked_pixels_are_0_and_all_others_positive() -> None:
 def test_confidence_and_margin_are_those_of_an_independent_softmax() -> None:
     run = Run(nuclei(), settings=dfc.Settings(max_iterations=4, n_channels=12, min_labels=1))
     last = list(run)[-1]
-    network = Network(1, 12, 2)
+    network = Network(1, 12, 2, run.settings.padding)
     network.load_state_dict(dict(last.weights))
     response = network(torch.from_numpy(run.plane.values)[None])[0].double()
     exponential = np.exp(response.detach().numpy())

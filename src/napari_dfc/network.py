@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_dfc.settings import Padding
+
 __all__ = ["Network", "Normalization", "initialize", "weights_of"]
 
 
@@ -49,7 +51,6 @@ class Network(nn.Module):
     """From an image to the normalized response, whose largest channel is a pixel's cluster.
 
     `n_conv` times 3x3 convolution, ReLU, batch normalization; then a 1x1 convolution and a last batch normalization.
-    Borders are padded with zeros.
 
     Parameters
     ----------
@@ -59,6 +60,8 @@ class Network(nn.Module):
         Feature and cluster channels, ``p = q`` in the paper.
     n_conv : int
         Convolution components, ``M`` in the paper.
+    padding : {"zeros", "replicate"}
+        What the convolutions see beyond the border of the image: zeros, or its outermost pixels once more.
 
     References
     ----------
@@ -76,13 +79,13 @@ class Network(nn.Module):
     2
     """
 
-    def __init__(self, n_inputs: int, n_channels: int, n_conv: int) -> None:
+    def __init__(self, n_inputs: int, n_channels: int, n_conv: int, padding: Padding = "zeros") -> None:
         super().__init__()
         self.n_inputs, self.n_channels, self.n_conv = n_inputs, n_channels, n_conv
         widths = [n_inputs] + [n_channels] * n_conv
-        self.convolutions = nn.ModuleList(_convolution(width, n_channels, kernel_size=3) for width in widths[:-1])
+        self.convolutions = nn.ModuleList(_convolution(width, n_channels, 3, padding) for width in widths[:-1])
         self.normalizations = nn.ModuleList(Normalization(n_channels) for _ in range(n_conv))
-        self.classifier = _convolution(n_channels, n_channels, kernel_size=1)
+        self.classifier = _convolution(n_channels, n_channels, 1, padding)
         self.response_normalization = Normalization(n_channels)
 
     @property
@@ -98,10 +101,10 @@ class Network(nn.Module):
         return self.response_normalization(self.classifier(x), mask)  # type: ignore[no-any-return]  # (1, q, H, W)
 
 
-def _convolution(n_inputs: int, n_outputs: int, kernel_size: int) -> nn.Conv2d:
+def _convolution(n_inputs: int, n_outputs: int, kernel_size: int, padding: Padding) -> nn.Conv2d:
     """A convolution without its usual first weights, which PyTorch would draw from its global generator."""
     with torch.device("meta"):
-        convolution = nn.Conv2d(n_inputs, n_outputs, kernel_size, padding=kernel_size // 2)
+        convolution = nn.Conv2d(n_inputs, n_outputs, kernel_size, padding=kernel_size // 2, padding_mode=padding)
     return convolution.to_empty(device="cpu")
 
 

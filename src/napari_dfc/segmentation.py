@@ -125,8 +125,7 @@ class _Response:
     def probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Softmax of the winning channel, and its distance to the second."""
         image, mask = _tensors(self.plane, self.device)
-        network = Network(len(self.plane.values), self.settings.n_channels, self.settings.n_conv)
-        network.to(image.device, image.dtype)
+        network = _network(self.plane, self.settings).to(image.device, image.dtype)
         network.load_state_dict(dict(self.weights))
         with computing(self.device, self.settings.threads, self.settings.repeatable), torch.no_grad():
             response = network(image[None], None if mask is None else mask[None, None].to(image.dtype))  # (1, q, H, W)
@@ -217,7 +216,7 @@ class Run:
         targets = None
         if self.scribbles is not None:
             targets = torch.from_numpy(self.scribbles.targets).to(image.device)
-        network = Network(len(self.plane.values), self.settings.n_channels, self.settings.n_conv).to(image.dtype)
+        network = _network(self.plane, self.settings).to(image.dtype)
         initialize(network, self.settings.initialization, torch.Generator().manual_seed(self.settings.seed))
         network.to(image.device)
         iterations = optimize(
@@ -423,6 +422,10 @@ def segment(
     for _ in run:
         pass
     return run.result()
+
+
+def _network(plane: images.Plane, settings: Settings) -> Network:
+    return Network(len(plane.values), settings.n_channels, settings.n_conv, settings.padding)
 
 
 def _tensors(plane: images.Plane, device: Device) -> tuple[Tensor, Tensor | None]:

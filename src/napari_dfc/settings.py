@@ -16,6 +16,7 @@ __all__ = ["DEFAULT_PRESET", "PRESETS", "Parameter", "PresetName", "Settings", "
 
 PresetName = Literal["paper", "published", "fast", "balanced", "accurate"]
 InputScaling = Literal["percentile", "published"]
+Padding = Literal["replicate", "zeros"]
 Initialization = Literal["xavier", "framework"]
 DeviceName = Literal["auto", "cuda", "mps", "cpu"]
 
@@ -177,6 +178,12 @@ class Settings:
         "Input scaling",
         "percentile: each channel by its own 0.1 to 99.9 percentile; published: by its data type's range (8-bit: 255).",
     )
+    padding: Padding = _parameter(
+        "replicate",
+        "Beyond the border",
+        "replicate: the image goes on as at its border; zeros: it is 0 there, as in the published code, and the "
+        "border may get labels of its own.",
+    )
     initialization: Initialization = _parameter(
         "xavier",
         "Initial weights",
@@ -273,6 +280,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "scribble_weight": 0.5,
             "restrict_to_scribbles": False,
             "input_scaling": "published",
+            "padding": "zeros",
             "keep_min_labels": False,
         },
         "published": {
@@ -281,6 +289,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "scribble_weight": 0.5,
             "restrict_to_scribbles": False,
             "input_scaling": "published",
+            "padding": "zeros",
             "initialization": "framework",
             "keep_min_labels": False,
         },
