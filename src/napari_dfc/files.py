@@ -65,7 +65,10 @@ def read_image(path: str | Path) -> ImageFile:
     if path.is_dir():
         raise ValueError(f"{path} is a folder; accepted is an image file")
     try:
-        return _read_tiff(path) if path.suffix.lower() in _TIFF_SUFFIXES else ImageFile(iio.imread(path))
+        if path.suffix.lower() in _TIFF_SUFFIXES:
+            return _read_tiff(path)
+        # from memory, because imageio leaves a file that it can't read open
+        return ImageFile(iio.imread(path.read_bytes(), extension=path.suffix))
     except Exception as error:  # decoders raise errors of every kind on damaged files
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path} cannot be read as an image; is it damaged or of another kind? ({detail})") from error

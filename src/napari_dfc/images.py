@@ -199,10 +199,11 @@ def _scaling_constants(channel: NDArray[Any], usable: NDArray[np.bool_], scaling
     if scaling == "published":
         return 0.0, float(np.iinfo(channel.dtype).max) if channel.dtype.kind in "ui" else 1.0
     inside = channel[usable].astype(np.float64)
-    low, high = np.percentile(inside, PERCENTILES)
-    if not high > low:  # fewer than one pixel in a thousand differs: take the whole range
-        low, high = inside.min(), inside.max()
-    span = high - low
+    with np.errstate(over="ignore", invalid="ignore"):
+        low, high = np.percentile(inside, PERCENTILES)
+        if not high > low:  # fewer than one pixel in a thousand differs: take the whole range
+            low, high = inside.min(), inside.max()
+        span = high - low
     if not np.isfinite(span):
         raise ValueError(f"image values from {low:g} to {high:g} are too far apart to scale")
     return float(low), float(span) if span > 0 else 1.0

@@ -74,7 +74,8 @@ def measure(size: int, runs: int, seconds: float) -> dict[str, list[float]]:
     gaps = Gaps()
     spin(1)
     found: dict[str, list[float]] = {
-        name: [] for name in ("start, with its new layer", "while it runs", "stop", "answer to Stop", "napari's new layer")
+        name: []
+        for name in ("start, with its new layer", "while it runs", "stop", "answer to Stop", "napari's new layer")
     }
 
     def begin() -> None:

@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+from click.testing import Result
+from typer.testing import CliRunner
+
+import napari_dfc as dfc
+from napari_dfc.cli import app
+from napari_dfc.files import read_image
+from napari_dfc.samples import read_sample
+from napari_dfc.settings import parameters
+
+SHORT = ["--max-iterations", "4", "--n-channels", "8"]
+SHORT_SETTINGS = {"max_iterations": 4, "n_channels": 8}
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def assert_refused(result: Result, words: str) -> None:
+    """One line, status 2, no traceback."""
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert result.stderr.startswith("napari-dfc: ")
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in" / "nuclei.png"
+    iio.imwrite(path, read_sample("fluorescence_nuclei").image[:48, :56])
+    return path
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+# ---------------------------------------------------------------------- segment
+
+
+def test_one_image_gives_the_labels_of_segment(image: Path, out: Path) -> None:
+    result = call("segment", image, "-o", out / "labels.tif", *SHORT)
+    assert result.exit_code == 0, result.output
+    expected = dfc.segment(read_image(image).data, **SHORT_SETTINGS)
+    np.testing.assert_array_equal(tifffile.imread(out / "labels.tif"), expected.labels)
+    assert f"{expected.n_labels} labels after 4 iterations" in result.stdout
+    assert names(out) == ["labels.tif"]
+
+
+def test_record_in_the_file_runs_it_again(image: Path, out: Path) -> None:
+    call("segment", image, "-o", out / "labels.tif", "--seed", 7, *SHORT)
+    with tifffile.TiffFile(out / "labels.tif") as tiff:
+        record = json.loads(tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]["Description"])
+    assert record["image"]["name"] == "nuclei.png"
+    again = dfc.Run(read_image(image).data, settings=dfc.Settings(**record["settings"]))
+    for _ in again:
+        pass
+    np.testing.assert_array_equal(tifffile.imread(out / "labels.tif"), again.result().labels)
+
+
+def test_pixel_size_is_kept(image: Path, out: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in" / "sized.tif"
+    tifffile.imwrite(
+        source,
+        read_image(image).data,
+        imagej=True,
+        resolution=(1 / 0.2, 1 / 0.4),
+        metadata={"axes": "YX", "unit": "micron"},
+    )
+    assert call("segment", source, "-o", out / "labels.tif", *SHORT).exit_code == 0
+    assert read_image(out / "labels.tif").pixel_size == (pytest.approx(0.4), pytest.approx(0.2))
+
+
+def test_overlay_is_a_picture_of_the_same_size(image: Path, out: Path) -> None:
+    assert call("segment", image, "-o", out / "cells_labels.tif", "--overlay", *SHORT).exit_code == 0
+    assert names(out) == ["cells_labels.tif", "cells_overlay.png"]
+    assert iio.imread(out / "cells_overlay.png").shape == (48, 56, 3)
+
+
+def test_strokes_give_their_classes(image: Path, out: Path, tmp_path: Path) -> None:
+    strokes = np.zeros((48, 56), np.uint8)
+    strokes[10, 10:20], strokes[40, 30:50] = 4, 9
+    iio.imwrite(tmp_path / "in" / "strokes.png", strokes)
+    result = call("segment", image, "-o", out / "labels.tif", "--scribbles", tmp_path / "in" / "strokes.png", *SHORT)
+    assert result.exit_code == 0, result.output
+    expected = dfc.segment(read_image(image).data, scribbles=strokes, **SHORT_SETTINGS)
+    np.testing.assert_array_equal(tifffile.imread(out / "labels.tif"), expected.labels)
+
+
+def test_channels_are_taken_from_the_file_or_the_option(out: Path, tmp_path: Path) -> None:
+    stack = np.stack([read_sample("bright_field").image[:32, :32], read_sample("fluorescence_nuclei").image[:32, :32]])
+    tifffile.imwrite(tmp_path / "named.tif", stack, imagej=True, metadata={"axes": "CYX"})
+    tifffile.imwrite(tmp_path / "plain.tif", stack, photometric="minisblack", metadata=None)
+    expected = dfc.segment(stack, channel_axis=0, **SHORT_SETTINGS).labels
+    assert call("segment", tmp_path / "named.tif", "-o", out / "a.tif", *SHORT).exit_code == 0
+    assert call("segment", tmp_path / "plain.tif", "-o", out / "b.tif", "--channel-axis", 0, *SHORT).exit_code == 0
+    for name in ("a.tif", "b.tif"):
+        np.testing.assert_array_equal(tifffile.imread(out / name), expected)
+
+
+def test_every_setting_is_an_option(image: Path, out: Path) -> None:
+    help_text = CliRunner().invoke(app, ["segment", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).stdout
+    for parameter in parameters():
+        assert f"--{parameter.name.replace('_', '-')}" in help_text
+    words = [
+        "--preset",
+        "published",
+        "--no-keep-min-labels",
+        "--keep-min-labels",
+        "--device",
+        "cpu",
+        "--momentum",
+        "0.5",
+    ]
+    result = call("segment", image, "-o", out / "labels.tif", *words, *SHORT)
+    assert result.exit_code == 0, result.output
+    with tifffile.TiffFile(out / "labels.tif") as tiff:
+        record = json.loads(tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]["Description"])
+    expected = dfc.Settings.from_preset("published", device="cpu", momentum=0.5, keep_min_labels=True, **SHORT_SETTINGS)
+    assert record["settings"] == expected.as_dict()
+
+
+def test_several_images_go_to_a_folder(image: Path, out: Path) -> None:
+    second = image.with_name("more.png")
+    iio.imwrite(second, read_sample("stained_tissue").image[:40, :40])
+    result = call("segment", image, second, "-o", out, "--overlay", *SHORT)
+    assert result.exit_code == 0, result.output
+    assert names(out) == ["more_labels.tif", "more_overlay.png", "nuclei_labels.tif", "nuclei_overlay.png"]
+
+
+def test_one_bad_file_does_not_stop_the_rest(image: Path, out: Path) -> None:
+    bad = image.with_name("bad.png")
+    bad.write_bytes(b"no image")
+    result = call("segment", bad, image, "-o", out, *SHORT)
+    assert result.exit_code == 1
+    assert names(out) == ["nuclei_labels.tif"]
+    assert result.stderr.strip().splitlines()[-1] == f"napari-dfc: 1 of 2 images failed: {bad}"
+
+
+# ---------------------------------------------------------------------- what is refused
+
+
+def test_bad_images_are_refused_and_nothing_is_written(out: Path, tmp_path: Path) -> None:
+    for name, array in {
+        "nan.tif": np.full((8, 8), np.nan, np.float32),
+        "complex.tif": np.zeros((8, 8), np.complex64),
+        "stack.tif": np.zeros((5, 8, 8), np.uint8),
+    }.items():
+        tifffile.imwrite(tmp_path / name, array, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "series.tif", np.zeros((5, 8, 8), np.uint8), imagej=True, metadata={"axes": "TYX"})
+    (tmp_path / "text.tif").write_text("hello")
+    iio.imwrite(tmp_path / "whole.png", read_sample("bright_field").image)
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:5000])
+    for name, words in {
+        "nothing.png": "does not exist",
+        "nan.tif": "no pixel of the image can be used",
+        "complex.tif": "values of type complex64; accepted are",
+        "stack.tif": "has 3 axes; accepted are 2 (gray)",
+        "series.tif": "has 3 axes; accepted are 2 (gray)",
+        "text.tif": "cannot be read as an image",
+        "cut.png": "cannot be read as an image",
+        "": "is a folder",
+    }.items():
+        assert_refused(call("segment", tmp_path / name, "-o", out / "labels.tif", "--overlay", *SHORT), words)
+    assert names(out) == []
+
+
+def test_bad_strokes_are_refused_and_nothing_is_written(image: Path, out: Path, tmp_path: Path) -> None:
+    for name, array, words in (
+        ("other", np.ones((5, 5), np.uint8), "scribbles have shape (5, 5)"),
+        ("negative", np.full((48, 56), -1, np.int16), "scribbles hold the value -1"),
+        ("empty", np.zeros((48, 56), np.uint8), "scribbles hold no painted pixel"),
+        ("real", np.ones((48, 56), np.float32), "scribbles have values of type float32"),
+        ("many", (np.arange(48 * 56) % 20).reshape(48, 56).astype(np.uint8), "19 classes and the network has 8"),
+    ):
+        tifffile.imwrite(tmp_path / f"{name}.tif", array)
+        result = call("segment", image, "-o", out / "a.tif", "--scribbles", tmp_path / f"{name}.tif", *SHORT)
+        assert_refused(result, words)
+    assert names(out) == []
+
+
+def test_missing_folders_and_wrong_targets_are_refused(image: Path, out: Path, tmp_path: Path) -> None:
+    assert_refused(call("segment", image, "-o", tmp_path / "nowhere" / "a.tif"), "nowhere does not exist")
+    assert_refused(call("segment", image, "-o", out), "is a folder; accepted for one image is a file")
+    assert_refused(call("segment", image, "-o", out / "a.png"), "ends in .png; accepted for one image is .tif or .tiff")
+    assert_refused(call("segment", image, image, "-o", tmp_path / "nowhere"), "is not a folder")
+    assert names(out) == []
+
+
+def test_existing_results_are_replaced_with_overwrite_only(image: Path, out: Path) -> None:
+    target = out / "a.tif"
+    target.write_bytes(b"mine")
+    assert_refused(call("segment", image, "-o", target, *SHORT), "exists already; --overwrite replaces it")
+    assert target.read_bytes() == b"mine"
+    assert call("segment", image, "-o", target, "--overwrite", *SHORT).exit_code == 0
+    assert read_image(target).data.shape == (48, 56)
+
+
+def test_an_existing_overlay_is_noticed_before_anything_is_computed(image: Path, out: Path) -> None:
+    (out / "a_overlay.png").write_bytes(b"mine")
+    result = call("segment", image, "-o", out / "a.tif", "--overlay", "--max-iterations", 100_000)
+    assert_refused(result, "a_overlay.png exists already")
+    assert names(out) == ["a_overlay.png"]
+
+
+def test_inputs_are_never_written_over(image: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in" / "a.tif"
+    tifffile.imwrite(source, read_image(image).data)
+    before = source.read_bytes()
+    assert_refused(call("segment", source, "-o", source, "--overwrite", *SHORT), "is an input")
+    assert_refused(call("segment", image, "-o", source, "--scribbles", source, "--overwrite", *SHORT), "is an input")
+    assert source.read_bytes() == before
+
+
+def test_two_images_for_the_same_file_are_refused(image: Path, out: Path) -> None:
+    twin = image.with_suffix(".tif")
+    tifffile.imwrite(twin, read_image(image).data)
+    assert_refused(call("segment", image, twin, "-o", out), "several images would be written to the same file")
+
+
+def test_strokes_with_several_images_are_refused(image: Path, out: Path) -> None:
+    assert_refused(call("segment", image, image, "-o", out, "--scribbles", image), "--scribbles goes with one image")
+
+
+def test_settings_out_of_range_are_refused(image: Path, out: Path) -> None:
+    assert_refused(call("segment", image, "-o", out / "a.tif", "--min-labels", 0), "min_labels is 0; accepted is")
+    assert call("segment", image, "-o", out / "a.tif", "--preset", "slow").exit_code == 2
+    assert call("segment", image, "-o", out / "a.tif", "--max-iterations", "many").exit_code == 2
+    assert call("segment", image).exit_code == 2
+    assert names(out) == []
+
+
+# ---------------------------------------------------------------------- demo and info
+
+
+def test_demo_without_a_display_writes_files_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    result = call("demo")
+    assert result.exit_code == 0, result.output
+    labels = tmp_path / "napari-dfc-demo" / "stained_tissue_labels.tif"
+    assert str(labels) in result.stdout
+    assert set(np.unique(tifffile.imread(labels))) == {1, 2, 3}
+    assert iio.imread(labels.with_name("stained_tissue_overlay.png")).shape == (256, 320, 3)
+    assert_refused(call("demo", "-o", "napari-dfc-demo"), "exists already")
+    (tmp_path / "file").write_text("")
+    assert_refused(call("demo", "-o", "file"), "file")
+
+
+def test_a_second_demo_takes_a_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_dfc import cli
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo-2").mkdir()
+    assert cli._new_folder("demo") == Path("demo-3")
+
+
+def test_demo_opens_napari_where_there_is_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    demo = pytest.importorskip("napari_dfc.gui.demo")
+    opened = []
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("DISPLAY", ":99")
+    monkeypatch.setattr(demo, "open_demo", lambda: opened.append(True))
+    assert call("demo").exit_code == 0
+    assert opened == [True]
+
+
+def test_demo_without_napari_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "napari-dfc-demo").mkdir()
+    monkeypatch.setattr("napari_dfc.cli._run", lambda *_, **__: (_ for _ in ()).throw(ValueError("far enough")))
+    assert "napari is not installed" in call("demo").stdout
+
+
+def test_info_prints_versions_and_devices() -> None:
+    result = call("info")
+    assert result.exit_code == 0
+    for name in ("Python", "napari-dfc", "torch", "napari", "cuda", "mps", "cpu", "in use"):
+        assert any(line.startswith(name) for line in result.stdout.splitlines())

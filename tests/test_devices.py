@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import importlib
+
+import pytest
+import torch
+
+from napari_dfc.devices import Device, as_torch_device, choose_device, computing, describe_devices, load_torch
+
+CPU = Device("cpu", "CPU", "for the test")
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, mps: bool) -> None:
+    for backend, there in ((torch.backends.cuda, cuda), (torch.backends.mps, mps)):
+        monkeypatch.setattr(backend, "is_built", lambda there=there: there)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+def test_auto_takes_cuda_before_mps_before_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, cuda=True, mps=True)
+    assert str(choose_device()) == "CUDA: a card (the fastest device that PyTorch can use here)"
+    pretend(monkeypatch, cuda=False, mps=True)
+    assert choose_device().name == "mps"
+    pretend(monkeypatch, cuda=False, mps=False)
+    assert choose_device().name == "cpu"
+    assert "this PyTorch is a build without CUDA" in choose_device().reason
+
+
+def test_a_build_with_cuda_but_no_card_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, cuda=True, mps=True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device().reason == "PyTorch finds no CUDA device; PyTorch finds no MPS device"
+    assert dict(describe_devices())["cuda"] == "PyTorch finds no CUDA device"
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, cuda=False, mps=False)
+    with pytest.raises(ValueError, match=r"device is 'cuda', but this PyTorch .*; accepted here: auto, cpu"):
+        choose_device("cuda")
+
+
+def test_a_device_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, cuda=True, mps=False)
+    assert choose_device("cpu") == Device("cpu", f"CPU: {torch.get_num_threads()} threads", "as asked for")
+    assert as_torch_device(choose_device("cpu")) == torch.device("cpu")
+
+
+def test_torch_that_fails_to_load_is_an_import_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise OSError("[WinError 1114] c10.dll")
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    with pytest.raises(ImportError, match=r"c10\.dll.*Reinstall it.*Visual C\+\+") as caught:
+        load_torch()
+    assert "\n" not in str(caught.value)
+
+
+def test_computing_sets_threads_and_restores_them_after_a_failure() -> None:
+    before = torch.get_num_threads()
+
+    def fail() -> None:
+        with computing(CPU, threads=before + 2) as threads:
+            assert threads == torch.get_num_threads() == before + 2
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert torch.get_num_threads() == before
+
+
+def test_computing_leaves_threads_alone_by_default() -> None:
+    before = torch.get_num_threads()
+    with computing(CPU) as threads:
+        assert threads == before
+
+
+def test_computing_records_gradients_even_where_the_caller_does_not() -> None:
+    with torch.no_grad():
+        with computing(CPU):
+            assert torch.is_grad_enabled()
+        assert not torch.is_grad_enabled()
+
+
+def test_repeatable_asks_cudnn_for_it_on_cuda_only() -> None:
+    flags = torch.backends.cudnn
+    before = flags.deterministic, flags.benchmark
+    with computing(Device("cuda", "a card", ""), repeatable=True):
+        assert (flags.deterministic, flags.benchmark) == (True, False)
+    with computing(CPU, repeatable=True):
+        assert (flags.deterministic, flags.benchmark) == before
+    assert (flags.deterministic, flags.benchmark) == before
