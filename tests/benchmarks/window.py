@@ -1,8 +1,8 @@
 """Longest gap in the event loop and time to answer Stop, in a real window: ``python tests/benchmarks/window.py``.
 
-A timer in the GUI thread fires every 5 ms; a gap is the time between two of its calls. Beside the gaps of our runs stand
-those that napari itself makes by adding a Labels layer of the same size. Needs a display or Xvfb. The image is the
-bright-field sample, tiled to the size asked for.
+A timer in the GUI thread fires every 5 ms; a gap is the time between two of its calls. Beside the gaps of our runs
+stand those that napari itself makes by adding a Labels layer of the same size. Needs a display or Xvfb. The image is
+the bright-field sample, tiled to the size asked for.
 """
 
 from __future__ import annotations
