@@ -409,8 +409,8 @@ def segment(
     >>> strokes[24, 16:32] = 1
     >>> strokes[4, 4:44] = 2
     >>> result = dfc.segment(image, scribbles=strokes, preset="fast", seed=0)
-    >>> result.labels[24, 24], result.labels[4, 24]
-    (np.uint8(1), np.uint8(2))
+    >>> result.labels[[24, 4], [24, 24]].tolist()
+    [1, 2]
     """
     run = Run(
         image,

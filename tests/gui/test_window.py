@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import napari
+import napari.settings
 import numpy as np
 import pytest
 from pytestqt.qtbot import QtBot
@@ -52,12 +53,14 @@ def test_samples_open_from_the_menu(window: napari.Viewer) -> None:
     assert sorted(np.unique(strokes.data)) == [0, 1, 2, 3]
 
 
-def test_segment_is_the_first_widget_and_in_the_layers_menu(window: napari.Viewer) -> None:
+def test_segment_is_in_the_layers_menu(window: napari.Viewer) -> None:
     from app_model.types import MenuItem
     from napari._app_model import get_app_model
 
     entries = get_app_model().menus.get_menu("napari/layers/segment")
-    assert "napari-dfc.segment" in [entry.command.id for entry in entries if isinstance(entry, MenuItem)]
+    # napari before 0.7 names a widget's command after the widget
+    ids = {entry.command.id for entry in entries if isinstance(entry, MenuItem)}
+    assert ids & {"napari-dfc.segment", "napari-dfc:Segment"}
 
 
 def test_run_and_stop_by_their_buttons_and_see_the_labels(
@@ -148,8 +151,9 @@ def test_blocking_console_call_takes_the_displayed_plane(window: napari.Viewer, 
 
 
 def test_preferences_set_what_the_widget_starts_from(window: napari.Viewer) -> None:
-    from napari.settings import get_plugin_settings
-
+    get_plugin_settings = getattr(napari.settings, "get_plugin_settings", None)
+    if get_plugin_settings is None:
+        pytest.skip("napari before 0.9 has no preferences for plugins")
     preferences = get_plugin_settings("napari-dfc").defaults
     assert docked(window).form.control("preset").value == "balanced"
     preferences.preset, preferences.device = "fast", "cpu"

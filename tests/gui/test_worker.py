@@ -9,6 +9,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QRunnable, QThreadPool
 
 import napari_dfc as dfc
 from napari_dfc.gui.layers import METADATA_KEY, image_plane
@@ -235,6 +236,23 @@ def test_more_classes_than_channels_are_refused_in_words(viewer: ViewerModel, im
     painted = np.arange(64 * 72).reshape(64, 72).astype(np.uint16) % 30
     run = finish(run_over(viewer, image, SHORT, scribbles=viewer.add_labels(painted)))
     assert run.outcome.startswith("Not segmented: scribbles hold 29 classes and the network has 12 channels")
+
+
+def test_runs_leave_qt_its_threads_to_draw_with(viewer: ViewerModel, image: Image, filled: Wait) -> None:
+    class Task(QRunnable):
+        def run(self) -> None:
+            done.set()
+
+    pool = QThreadPool.globalInstance()
+    runs = [filled(run_over(viewer, image, ENDLESS)) for _ in range(pool.maxThreadCount())]
+    done = threading.Event()
+    task = Task()
+    task.setAutoDelete(False)
+    pool.start(task)
+    assert done.wait(10)
+    assert all(run.running for run in runs)
+    for run in runs:
+        run.stop()
 
 
 def test_quit_as_napari_calls_it_on_closing_ends_the_thread(

@@ -192,16 +192,22 @@ class SegmentWidget(Container[Any]):
         self.refresh()
 
     def _follow_layers(self) -> None:
-        """Layers came, went or changed their names or order."""
+        """Layers came, went or changed their order."""
         for layer in self._viewer.layers:
             self._unfollow_layer(layer)
+            layer.events.name.connect(self._offer_layers)
             layer.events.data.connect(self.refresh)
             if isinstance(layer, Labels):
                 layer.events.labels_update.connect(self.refresh)
-        self._rows.reset_choices()
+        self._offer_layers()
         self._follow_image()
 
+    def _offer_layers(self) -> None:
+        """Fill the combo boxes anew, under the layers' present names."""
+        self._rows.reset_choices()
+
     def _unfollow_layer(self, layer: Any) -> None:
+        layer.events.name.disconnect(self._offer_layers)
         layer.events.data.disconnect(self.refresh)
         if isinstance(layer, Labels):
             layer.events.labels_update.disconnect(self.refresh)
@@ -244,7 +250,7 @@ class SegmentWidget(Container[Any]):
 
     def _connect(self) -> None:
         layers, dims = self._viewer.layers.events, self._viewer.dims.events
-        of_layers = (layers.inserted, layers.removed, layers.reordered, layers.renamed)
+        of_layers = (layers.inserted, layers.removed, layers.reordered)
         of_dims = (dims.ndisplay, dims.order, dims.current_step, dims.ndim)
         self._followed = [(event, self._follow_layers) for event in of_layers]
         self._followed += [(event, self.refresh) for event in of_dims]

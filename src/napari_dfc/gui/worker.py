@@ -15,7 +15,7 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from napari.utils import cancelable_progress
 from numpy.typing import NDArray
 from psygnal import Signal
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QThreadPool, QTimer
 
 from napari_dfc.devices import load_torch, torch_is_loaded
 from napari_dfc.gui.layers import (
@@ -353,9 +353,22 @@ class EngineError(Exception):
 
 
 class _Worker(GeneratorWorker):
-    """A worker whose `quit`, which napari calls when it closes, also ends the iteration in progress."""
+    """A worker whose `quit`, which napari calls when it closes, also ends the iteration in progress.
+
+    It leaves Qt's pool of threads as large as it was: Qt 5 draws the window with that pool's help, holding Python's
+    lock, and would wait forever for a thread where as many runs go on as there are cores.
+    """
 
     call_off: Callable[[], None]
+
+    def run(self) -> None:
+        """Work, in a thread of the pool that the pool does not count."""
+        pool = QThreadPool.globalInstance()
+        pool.releaseThread()
+        try:
+            super().run()
+        finally:
+            pool.reserveThread()
 
     def quit(self) -> None:
         super().quit()
