@@ -51,6 +51,7 @@ def plain_step(
     mu: float,
     nu: float = 0.5,
     scribbles: Tensor | None = None,  # (N,), the class from 0, 255 where nothing is painted
+    wanted: Tensor | None = None,  # (N,), takes the place of the labels as target
 ) -> PlainStep:
     """Forward, labels, losses, step."""
     height, width = image.shape[2:]
@@ -66,14 +67,15 @@ def plain_step(
 
     labels = flat.argmax(dim=1)
     n_labels = len(np.unique(labels.numpy()))
+    targets = labels if wanted is None else wanted
     cross_entropy = nn.CrossEntropyLoss()
     if scribbles is None:
-        similarity = cross_entropy(flat, labels)
+        similarity = cross_entropy(flat, targets)
         scribble = torch.zeros((), dtype=image.dtype)
         total = similarity + mu * continuity
     else:
         free, painted = scribbles == 255, scribbles != 255
-        similarity = cross_entropy(flat[free], labels[free])
+        similarity = cross_entropy(flat[free], targets[free])
         scribble = cross_entropy(flat[painted], scribbles[painted])
         total = similarity + nu * scribble + mu * continuity
     total.backward()

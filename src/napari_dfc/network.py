@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from napari_dfc.settings import Padding
 
-__all__ = ["Network", "Normalization", "initialize", "weights_of"]
+__all__ = ["Component", "Network", "Normalization", "initialize", "weights_of"]
 
 
 class Normalization(nn.Module):
@@ -45,6 +46,15 @@ class Normalization(nn.Module):
         variance = centered.square().sum((0, 2, 3), keepdim=True) / count  # (1, C, 1, 1)
         scaled = centered * torch.rsqrt(variance + self.epsilon)
         return (scaled * self.weight[:, None, None] + self.bias[:, None, None]) * inside
+
+
+class Component(NamedTuple):
+    """The weights of a convolution and of the normalization behind it, as plain tensors."""
+
+    kernel: Tensor  # (O, I, 3, 3), of the classifier (O, I, 1, 1)
+    bias: Tensor  # (O,)
+    scale: Tensor  # (O,)
+    shift: Tensor  # (O,)
 
 
 class Network(nn.Module):
@@ -81,7 +91,7 @@ class Network(nn.Module):
 
     def __init__(self, n_inputs: int, n_channels: int, n_conv: int, padding: Padding = "zeros") -> None:
         super().__init__()
-        self.n_inputs, self.n_channels, self.n_conv = n_inputs, n_channels, n_conv
+        self.n_inputs, self.n_channels, self.n_conv, self.padding = n_inputs, n_channels, n_conv, padding
         widths = [n_inputs] + [n_channels] * n_conv
         self.convolutions = nn.ModuleList(_convolution(width, n_channels, 3, padding) for width in widths[:-1])
         self.normalizations = nn.ModuleList(Normalization(n_channels) for _ in range(n_conv))
@@ -92,6 +102,17 @@ class Network(nn.Module):
     def receptive_radius(self) -> int:
         """How many pixels away the farthest pixel lies that a pixel's response sees, batch statistics aside."""
         return self.n_conv
+
+    def components(self) -> list[Component]:
+        """The present weights, component by component, the classifier's last."""
+        modules: list[Any] = [*self.convolutions, self.classifier]
+        normalizations: list[Any] = [*self.normalizations, self.response_normalization]
+        return [
+            Component(
+                each.weight.detach(), each.bias.detach(), normalization.weight.detach(), normalization.bias.detach()
+            )
+            for each, normalization in zip(modules, normalizations, strict=True)
+        ]
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
         """Normalized response (1, q, H, W) of an image (1, C, H, W); the mask (1, 1, H, W) is 1 where pixels count."""

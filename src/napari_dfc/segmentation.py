@@ -22,7 +22,8 @@ from napari_dfc import scribbles as strokes
 from napari_dfc.devices import Device, as_torch_device, choose_device, computing
 from napari_dfc.network import Network, initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
-from napari_dfc.optimization import Cancelled, Iteration, n_candidates, optimize
+from napari_dfc.optimization import Iteration, n_candidates, optimize
+from napari_dfc.passes import Cancelled
 from napari_dfc.settings import DEFAULT_PRESET, Settings
 
 __all__ = ["LOSS_NAMES", "Run", "Segmentation", "segment"]

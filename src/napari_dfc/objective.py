@@ -1,0 +1,172 @@
+"""The losses and their gradient in the response, strip by strip of image rows, in a few passes over each strip."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from napari_dfc.passes import Losses
+from napari_dfc.settings import Settings
+
+__all__ = ["StripObjective"]
+
+
+class StripObjective:
+    r"""What the functions of `napari_dfc.losses` and their derivatives give, without a map of the response.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the image.
+    settings : Settings
+    mask : (H, W) Tensor of bool, or None
+    targets : (H, W) Tensor of int64, or None
+    n_candidates : int
+    strip_rows : int
+        Largest height of a strip.
+    dtype : torch.dtype
+
+    Attributes
+    ----------
+    clusters, shown : (H, W) Tensor of uint8 or int16
+        As in `napari_dfc.passes.Found`, of the strips that have come.
+
+    Notes
+    -----
+    With the softmax :math:`p` of the response and the wanted channel :math:`t_n`, the derivative of the cross-entropy
+    is :math:`w_n (p_{n,i} - [i = t_n])`, where :math:`w_n` is one over the number of unpainted pixels, or the scribble
+    weight over the number of painted ones. The derivative of a difference's absolute value is its sign.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        settings: Settings,
+        mask: Tensor | None,
+        targets: Tensor | None,
+        n_candidates: int,
+        strip_rows: int,
+        dtype: torch.dtype,
+    ) -> None:
+        self._height, self._width = shape
+        self._settings, self._targets, self._n_candidates = settings, targets, n_candidates
+        n_channels = settings.n_channels
+        small = torch.uint8 if n_channels <= 256 else torch.int16
+        self.clusters = torch.zeros(shape, dtype=small)
+        self.shown = self.clusters if n_candidates == n_channels else torch.zeros(shape, dtype=small)
+        self._differences = torch.empty(strip_rows * self._width * n_channels, dtype=dtype)
+        self._signs = torch.empty_like(self._differences)
+        self._sign_above = torch.zeros(self._width, n_channels, dtype=dtype)  # of the row above the strip
+
+        usable = torch.ones(shape, dtype=torch.bool) if mask is None else mask
+        painted = torch.zeros_like(usable) if targets is None else (targets >= 0) & usable
+        self._n_painted, self._n_free = int(painted.sum()), int((usable & ~painted).sum())
+        self._painted = painted if targets is not None else None
+        self._weights: Tensor | None = None
+        if mask is not None or targets is not None:
+            weights = torch.zeros(shape, dtype=dtype)
+            weights[usable & ~painted] = 1 / max(self._n_free, 1)
+            weights[painted] = settings.scribble_weight / max(self._n_painted, 1)
+            self._weights = weights
+        self._across = self._down = None
+        n_across, n_down = self._height * (self._width - 1), (self._height - 1) * self._width
+        if mask is not None:
+            across, down = mask[:, 1:] & mask[:, :-1], mask[1:] & mask[:-1]
+            n_across, n_down = int(across.sum()), int(down.sum())
+            self._across, self._down = across[..., None].to(dtype), down[..., None].to(dtype)  # (H, W, 1)
+        self._n_across, self._n_down = max(n_across, 1) * n_channels, max(n_down, 1) * n_channels
+
+    def start(self) -> None:
+        """Begin a new pass: the next strip is the topmost one."""
+        self._similarity = self._scribble = self._differences_across = self._differences_down = 0.0
+        self._sign_above.zero_()
+
+    def add(self, response: Tensor, top: int, gradient: Tensor, wanted: bool) -> None:
+        """Take the next strip.
+
+        Parameters
+        ----------
+        response : (h + 1, W, q) Tensor
+            Of the strip's rows and of the row below it; (h, W, q) for the last strip.
+        top : int
+            First row of the strip.
+        gradient : (h, W, q) Tensor
+            Filled with the derivative of the total loss, or with numbers of no use where it is not wanted.
+        wanted : bool
+            Whether the gradient is.
+        """
+        n_rows = len(gradient)
+        here = response[:n_rows].flatten(0, 1)  # (n, q)
+        labels = here.argmax(1)
+        self.clusters[top : top + n_rows].copy_(labels.view(n_rows, -1))
+        if self.shown is not self.clusters:
+            among = here[:, : self._n_candidates].argmax(1)
+            self.shown[top : top + n_rows].copy_(among.view(n_rows, -1))
+        self._add_cross_entropies(here, labels, top, gradient.flatten(0, 1), wanted)
+
+        scale = self._settings.continuity_weight
+        if self._width > 1:
+            pairs = None if self._across is None else self._across[top : top + n_rows]
+            sign, total = self._signs_of(response[:n_rows, 1:], response[:n_rows, :-1], pairs)
+            self._differences_across += total
+            if wanted:
+                gradient[:, 1:].add_(sign, alpha=scale / self._n_across)
+                gradient[:, :-1].sub_(sign, alpha=scale / self._n_across)
+        if wanted:
+            gradient[0].add_(self._sign_above, alpha=scale / self._n_down)
+        below = len(response) - 1
+        if below:
+            pairs = None if self._down is None else self._down[top : top + below]
+            sign, total = self._signs_of(response[1:], response[:-1], pairs)
+            self._differences_down += total
+            if wanted:
+                gradient[1:].add_(sign[: n_rows - 1], alpha=scale / self._n_down)
+                gradient[:below].sub_(sign, alpha=scale / self._n_down)
+                self._sign_above.copy_(sign[-1])
+
+    def losses(self) -> Losses:
+        """The losses of all strips."""
+        settings = self._settings
+        similarity = self._similarity / max(self._n_free, 1)
+        scribble = self._scribble / max(self._n_painted, 1)
+        continuity = self._differences_across / self._n_across + self._differences_down / self._n_down
+        total = similarity + settings.continuity_weight * continuity + settings.scribble_weight * scribble
+        return Losses(*(torch.tensor(each, dtype=torch.float64) for each in (similarity, continuity, scribble, total)))
+
+    def _add_cross_entropies(self, here: Tensor, labels: Tensor, top: int, gradient: Tensor, wanted: bool) -> None:
+        torch.softmax(here, 1, out=gradient)
+        cross_entropy = -gradient.gather(1, labels[:, None])[:, 0].log()  # (n,)
+        rows = slice(top, top + len(gradient) // self._width)
+        weights = None if self._weights is None else self._weights[rows].flatten()
+        if self._painted is not None and self._targets is not None:
+            painted = self._painted[rows].flatten()
+            target = torch.where(painted, self._targets[rows].flatten(), labels)
+            # written so, a painted class with a vanishing share keeps a finite loss
+            cross_entropy += here.gather(1, labels[:, None])[:, 0] - here.gather(1, target[:, None])[:, 0]
+            self._scribble += float(cross_entropy[painted].sum())
+            cross_entropy = cross_entropy.masked_fill(painted, 0)
+            labels = target
+        if weights is None:
+            self._similarity += float(cross_entropy.sum())
+        else:
+            self._similarity += float(cross_entropy[weights > 0].sum())
+        if not wanted:
+            return
+        if weights is None:
+            gradient.mul_(1 / self._n_free)
+            gradient.scatter_add_(
+                1, labels[:, None], gradient.new_full((1, 1), -1 / self._n_free).expand(len(labels), 1)
+            )
+        else:
+            gradient.mul_(weights[:, None])
+            gradient.scatter_add_(1, labels[:, None], -weights[:, None])
+
+    def _signs_of(self, second: Tensor, first: Tensor, pairs: Tensor | None) -> tuple[Tensor, float]:
+        """The signs of the differences, 0 where a pair does not count, and the sum of the absolute values."""
+        size = second.numel()
+        difference, sign = self._differences[:size].view(second.shape), self._signs[:size].view(second.shape)
+        torch.sub(second, first, out=difference)
+        torch.sign(difference, out=sign)
+        if pairs is not None:
+            sign.mul_(pairs)
+        return sign, float(torch.dot(difference.flatten(), sign.flatten()))

@@ -1,0 +1,156 @@
+"""One pass over the image: the response's clusters, the losses, and how they change with every weight.
+
+Here in the plain form, by PyTorch's automatic differentiation, for every device; `napari_dfc.stripwise` has the CPU's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from napari_dfc.losses import continuity_loss, scribble_loss, similarity_loss
+from napari_dfc.network import Network
+from napari_dfc.settings import Settings
+
+__all__ = ["AutogradPass", "Cancelled", "Found", "Losses", "Pass", "Task"]
+
+
+class Cancelled(Exception):
+    """The computation was called off in the middle of a pass."""
+
+
+class Losses(NamedTuple):
+    """The three losses, unweighted, and their weighted sum: each a () Tensor on the device."""
+
+    similarity: Tensor
+    continuity: Tensor
+    scribble: Tensor
+    total: Tensor
+
+
+class Found(NamedTuple):
+    """What one pass found.
+
+    Parameters
+    ----------
+    clusters : (H, W) Tensor of integers
+        Channel that wins at each pixel.
+    shown : (H, W) Tensor of integers
+        The same among the channels that may win.
+    losses : Losses
+    gradients : list of Tensor
+        Of the total loss, in the order of ``network.parameters()``; empty where none were asked for.
+    """
+
+    clusters: Tensor
+    shown: Tensor
+    losses: Losses
+    gradients: list[Tensor]
+
+
+class Task(NamedTuple):
+    """What is computed, whichever way.
+
+    Parameters
+    ----------
+    network : Network
+        Read at every pass.
+    image : (C, H, W) Tensor
+        Scaled channels, 0 where masked, on the network's device and of its data type.
+    settings : Settings
+    mask : (H, W) Tensor of bool, or None
+        True where a pixel takes part.
+    targets : (H, W) Tensor of int64, or None
+        Channel of the painted class, negative where nothing is painted.
+    n_candidates : int
+        How many channels, the first ones, may win in what is shown.
+    cancelled : callable
+        Asked often; once it is true, a pass raises `Cancelled`.
+    """
+
+    network: Network
+    image: Tensor
+    settings: Settings
+    mask: Tensor | None
+    targets: Tensor | None
+    n_candidates: int
+    cancelled: Callable[[], bool]
+
+
+class Pass(Protocol):
+    """A way to compute a `Task`."""
+
+    def __call__(self, gradients: bool) -> Found:
+        """Compute with the network's present weights."""
+
+
+class AutogradPass:
+    """The plain way: PyTorch's own layers and derivatives, the whole image at once.
+
+    Parameters
+    ----------
+    task : Task
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        # channels first: on the CPU, PyTorch's batch norm for channels last sums in float32 pixel by pixel; at
+        # 1024x1024 the response is then off by 1e-3, and some gradients have no correct digit
+        self._image = task.image[None].contiguous()  # (1, C, H, W)
+        self._mask = None if task.mask is None else task.mask[None, None].to(task.image.dtype)  # (1, 1, H, W)
+
+    def __call__(self, gradients: bool) -> Found:
+        """Compute with the network's present weights."""
+        task = self.task
+        with _checking(task.network, task.cancelled), torch.set_grad_enabled(gradients):
+            response = task.network(self._image, self._mask)  # (1, q, H, W)
+            clusters = response.argmax(1)  # (1, H, W)
+            losses = self._losses(response, clusters)
+            weights = list(task.network.parameters())
+            found = list(torch.autograd.grad(losses.total, weights)) if gradients else []
+        shown = clusters
+        if task.n_candidates < task.settings.n_channels:
+            shown = response.detach()[:, : task.n_candidates].argmax(1)
+        return Found(clusters[0], shown[0], Losses(*(each.detach() for each in losses)), found)
+
+    def _losses(self, response: Tensor, clusters: Tensor) -> Losses:
+        settings = self.task.settings
+        pixels = None if self.task.mask is None else self.task.mask[None]  # (1, H, W)
+        continuity = continuity_loss(response, pixels)
+        if self.task.targets is None:
+            similarity = similarity_loss(response, clusters, pixels)
+            scribble = response.new_zeros(())
+        else:
+            # as published: painted pixels follow their stroke and not their own cluster
+            targets = self.task.targets[None]  # (1, H, W)
+            unpainted = targets < 0 if pixels is None else (targets < 0) & pixels
+            similarity = similarity_loss(response, clusters, unpainted)
+            scribble = scribble_loss(response, targets)
+        total = similarity + settings.continuity_weight * continuity + settings.scribble_weight * scribble
+        return Losses(similarity, continuity, scribble, total)
+
+
+@contextmanager
+def _checking(network: Network, cancelled: Callable[[], bool]) -> Iterator[None]:
+    """While inside, `Cancelled` is raised after a layer's forward pass or before its backward pass, once called off."""
+
+    def check(*_: Any) -> None:
+        if cancelled():
+            raise Cancelled
+
+    def check_layer(layer: Any, inputs: Any, output: Tensor) -> None:
+        check()
+        if output.requires_grad:
+            output.register_hook(check)  # type: ignore[no-untyped-call]
+
+    layers = [module for module in network.modules() if not list(module.children())]
+    hooks = [layer.register_forward_hook(check_layer) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from napari_dfc import stripwise
+from napari_dfc.network import Network, initialize
+from napari_dfc.passes import AutogradPass, Cancelled, Found, Task
+from napari_dfc.settings import Settings
+from napari_dfc.stripwise import StripPass
+
+
+@pytest.fixture(autouse=True)
+def low_strips() -> Iterator[None]:
+    """Several strips even of small images."""
+    before = stripwise.STRIP_BYTES
+    stripwise.STRIP_BYTES = 4000
+    yield
+    stripwise.STRIP_BYTES = before
+
+
+def task(
+    height: int,
+    width: int,
+    *,
+    n_conv: int = 2,
+    padding: str = "zeros",
+    masked: bool = False,
+    painted: bool = False,
+    n_candidates: int | None = None,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+) -> Task:
+    """An image of noise, and a network whose normalizations do something."""
+    generator = torch.Generator().manual_seed(seed)
+    n_channels = 7
+    image = torch.rand(2, height, width, generator=generator, dtype=dtype)
+    mask = None
+    if masked:
+        mask = torch.rand(height, width, generator=generator) > 0.3
+        mask[0, 0] = True
+        image = image * mask
+    targets = None
+    if painted:
+        targets = torch.full((height, width), -1)
+        targets[:, 0], targets[0, -1] = 0, 1
+        if mask is not None:
+            targets[~mask] = -1
+    network = Network(2, n_channels, n_conv, padding).to(dtype)
+    initialize(network, "framework", generator)
+    with torch.no_grad():
+        for normalization in [*network.normalizations, network.response_normalization]:
+            normalization.weight.uniform_(0.5, 1.5, generator=generator)
+            normalization.bias.uniform_(-0.5, 0.5, generator=generator)
+    settings = Settings(n_channels=n_channels, n_conv=n_conv, continuity_weight=2.0, scribble_weight=0.7)
+    return Task(network, image, settings, mask, targets, n_candidates or n_channels, lambda: False)
+
+
+def assert_same(ours: Found, plain: Found, mask: Tensor | None, tolerance: float) -> None:
+    inside = torch.ones(plain.clusters.shape, dtype=torch.bool) if mask is None else mask
+    assert torch.equal(ours.clusters[inside].long(), plain.clusters[inside])
+    assert torch.equal(ours.shown[inside].long(), plain.shown[inside])
+    for loss, expected in zip(ours.losses, plain.losses, strict=True):
+        assert float(loss) == pytest.approx(float(expected), abs=tolerance)
+    assert len(ours.gradients) == len(plain.gradients)
+    largest = max((float(gradient.abs().max()) for gradient in plain.gradients), default=0)
+    for gradient, expected in zip(ours.gradients, plain.gradients, strict=True):
+        assert gradient.shape == expected.shape
+        assert float((gradient - expected).abs().max()) <= tolerance * max(largest, 1)
+
+
+@hypothesis_settings(deadline=None, max_examples=60)
+@given(
+    height=st.integers(1, 23),
+    width=st.integers(1, 19),
+    n_conv=st.integers(1, 4),
+    padding=st.sampled_from(["zeros", "replicate"]),
+    masked=st.booleans(),
+    painted=st.booleans(),
+    restricted=st.booleans(),
+    seed=st.integers(0, 10**6),
+)
+def test_a_pass_in_float64_gives_what_automatic_differentiation_gives(
+    height: int, width: int, n_conv: int, padding: str, masked: bool, painted: bool, restricted: bool, seed: int
+) -> None:
+    given_task = task(
+        height,
+        width,
+        n_conv=n_conv,
+        padding=padding,
+        masked=masked,
+        painted=painted,
+        n_candidates=2 if restricted else None,
+        seed=seed,
+    )
+    # with few pixels a channel's variance can lie near the normalization's epsilon, which multiplies rounding by 300
+    # at every layer
+    assert_same(StripPass(given_task)(True), AutogradPass(given_task)(True), given_task.mask, 1e-7)
+
+
+def test_passes_follow_the_network_s_weights() -> None:
+    given_task = task(30, 26)
+    ours, plain = StripPass(given_task), AutogradPass(given_task)
+    for _ in range(3):
+        assert_same(ours(True), plain(True), None, 1e-11)
+        with torch.no_grad():
+            for weight in given_task.network.parameters():
+                weight.mul_(1.1)
+    assert_same(ours(False), plain(False), None, 1e-11)
+
+
+def test_statistics_keep_their_digits_where_the_mean_is_large() -> None:
+    # a float32 sum of squares would keep no digit of the variance
+    values = torch.rand(50_000, 3, generator=torch.Generator().manual_seed(0)) + 1000
+    values[:16_000] += 2  # strips that differ
+    moments, full = stripwise._Moments(full=False), stripwise._Moments(full=True)
+    for each in (moments, full):
+        each.start()
+        for part in values.split(16_000):
+            each.add(part, None, torch.empty_like(part))
+        each.finish()
+        exact = values.double()
+        torch.testing.assert_close(each.mean, exact.mean(0), rtol=2e-7, atol=0)
+        torch.testing.assert_close(each.variance, exact.var(0, unbiased=False), rtol=1e-5, atol=0)
+    torch.testing.assert_close(full.covariance, exact.T.cov(correction=0), rtol=1e-5, atol=1e-6)
+
+
+def test_a_pass_is_called_off_between_two_strips() -> None:
+    asked = iter(range(1000))
+    given_task = task(40, 20)._replace(cancelled=lambda: next(asked) >= 12)
+    with pytest.raises(Cancelled):
+        StripPass(given_task)(True)
+    assert next(asked) == 13
+
+
+def test_result_does_not_depend_on_the_height_of_the_strips() -> None:
+    given_task = task(37, 30, n_conv=3)
+    low = StripPass(given_task)(True)
+    stripwise.STRIP_BYTES = 10**9
+    assert_same(StripPass(given_task)(True), low, None, 1e-11)
