@@ -84,6 +84,9 @@ class Task(NamedTuple):
 class Pass(Protocol):
     """A way to compute a `Task`."""
 
+    def take(self, task: Task) -> None:
+        """Go on with another image of the same shape."""
+
     def __call__(self, gradients: bool) -> Found:
         """Compute with the network's present weights."""
 
@@ -97,6 +100,10 @@ class AutogradPass:
     """
 
     def __init__(self, task: Task) -> None:
+        self.take(task)
+
+    def take(self, task: Task) -> None:
+        """Go on with another image."""
         self.task = task
         # channels first: on the CPU, PyTorch's batch norm for channels last sums in float32 pixel by pixel; at
         # 1024x1024 the response is then off by 1e-3, and some gradients have no correct digit

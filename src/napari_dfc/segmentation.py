@@ -24,6 +24,7 @@ from napari_dfc.network import Network, initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration, n_candidates, optimize
 from napari_dfc.passes import Cancelled
+from napari_dfc.prediction import Picture, Predictor
 from napari_dfc.settings import DEFAULT_PRESET, Settings
 
 __all__ = ["LOSS_NAMES", "Run", "Segmentation", "segment"]
@@ -128,14 +129,17 @@ class _Response:
         image, mask = _tensors(self.plane, self.device)
         network = _network(self.plane, self.settings).to(image.device, image.dtype)
         network.load_state_dict(dict(self.weights))
+        picture, predictor = Picture(image, mask), Predictor(network)
+        first, margin = (np.empty(self.plane.shape, dtype=np.float32) for _ in range(2))
         with computing(self.device, self.settings.threads, self.settings.repeatable), torch.no_grad():
-            response = network(image[None], None if mask is None else mask[None, None].to(image.dtype))  # (1, q, H, W)
-            best = response[0, : self.n_candidates].softmax(0).topk(min(2, self.n_candidates), 0).values  # (2, H, W)
-            first = best[0].float().cpu().numpy()
-            margin = (best[0] - best[-1]).float().cpu().numpy() if len(best) == 2 else first
+            predictor.measure(picture)
+            for block in predictor.blocks(picture):
+                shares = block.values[..., : self.n_candidates].softmax(-1)
+                best = shares.topk(min(2, self.n_candidates), -1).values.cpu().numpy()  # (h, w, 2)
+                first[block.rows, block.columns] = best[..., 0]
+                margin[block.rows, block.columns] = best[..., 0] - (best[..., 1] if best.shape[-1] == 2 else 0)
         if self.plane.mask is not None:
-            first = np.where(self.plane.mask, first, np.float32(np.nan))
-            margin = np.where(self.plane.mask, margin, np.float32(np.nan))
+            first[~self.plane.mask] = margin[~self.plane.mask] = np.nan
         return first, margin
 
 

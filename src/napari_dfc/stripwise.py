@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_dfc.network import Normalization
+from napari_dfc.moments import Moments, folded_classifier
 from napari_dfc.objective import StripObjective
 from napari_dfc.passes import Cancelled, Found, Task
 from napari_dfc.winograd import TILE, StripConvolution, transformed_kernel, untransformed_kernel_gradient
 
-__all__ = ["StripPass"]
+__all__ = ["StripPass", "as_matrix", "tile_rows_of_strip"]
 
 #: Bytes of transformed input in a strip, for each thread: enough to keep a thread busy, little enough for the cache.
 STRIP_BYTES = 1_750_000
@@ -35,21 +35,25 @@ class StripPass:
     """
 
     def __init__(self, task: Task) -> None:
-        self.task = task
-        network, image = task.network, task.image
-        _, self._height, self._width = image.shape
-        channels, dtype = network.n_channels, image.dtype
-        tile_rows = _tile_rows(self._height, self._width, channels, dtype)
-        strip_rows = TILE * tile_rows
+        network, dtype = task.network, task.image.dtype
+        n_inputs, self._height, self._width = task.image.shape
+        channels = network.n_channels
+        tile_rows = tile_rows_of_strip(self._height, self._width, channels, dtype.itemsize)
+        self._strip_rows = strip_rows = TILE * tile_rows
         self._strips = [(top, min(top + strip_rows, self._height)) for top in range(0, self._height, strip_rows)]
         self._maps = [torch.empty(self._height, self._width, channels, dtype=dtype) for _ in range(network.n_conv)]
         self._gradient = torch.empty(0)  # (H, W, q), made when first needed
-        self._moments = [_Moments(full=index == network.n_conv - 1) for index in range(network.n_conv)]
+        self._moments = [Moments(full=index == network.n_conv - 1) for index in range(network.n_conv)]
         self._convolution = StripConvolution(self._width, channels, tile_rows, dtype)
-        self._padded_image = self._pad(image)  # (H + 2, W + 2, C)
-        self._taps = torch.empty(strip_rows, self._width, 3, 3, image.shape[0], dtype=dtype)
+        self._taps = torch.empty(strip_rows, self._width, 3, 3, n_inputs, dtype=dtype)
         self._buffers = torch.empty(3, strip_rows + 2, self._width, channels, dtype=dtype)
-        self._mask = None if task.mask is None else task.mask[..., None].to(dtype)  # (H, W, 1)
+        self.take(task)
+
+    def take(self, task: Task) -> None:
+        """Go on with another image of the same shape, in the same buffers."""
+        self.task = task
+        self._padded_image = self._pad(task.image)  # (H + 2, W + 2, C)
+        self._mask = None if task.mask is None else task.mask[..., None].to(task.image.dtype)  # (H, W, 1)
         self._n_pixels = self._height * self._width if task.mask is None else int(task.mask.sum())
         self._objective = StripObjective(
             (self._height, self._width),
@@ -57,8 +61,8 @@ class StripPass:
             task.mask,
             task.targets,
             task.n_candidates,
-            strip_rows,
-            dtype,
+            self._strip_rows,
+            task.image.dtype,
         )
 
     @torch.no_grad()
@@ -79,7 +83,7 @@ class StripPass:
         self._scales: list[Tensor] = []
         for layer, component in enumerate(self._components):
             bias = component.bias
-            self._kernels.append(transformed_kernel(component.kernel) if layer else _as_matrix(component.kernel))
+            self._kernels.append(transformed_kernel(component.kernel) if layer else as_matrix(component.kernel))
             moments = self._moments[layer]
             moments.start()
             for top, bottom in self._each_strip():
@@ -138,12 +142,9 @@ class StripPass:
         the map.
         """
         classifier, moments = self._classifier, self._moments[-1]
-        weight = classifier.kernel.double().flatten(1) * self._scales[-1]  # (q, p)
-        variance = ((weight @ moments.covariance) * weight).sum(1).clamp(min=0)
-        inverse = torch.rsqrt(variance + Normalization.epsilon)
         # response = (value - mean) @ slope.T + bias
-        self._response_scale = inverse * classifier.scale.double()
-        self._unit_slope, self._slope = weight * inverse[:, None], weight * self._response_scale[:, None]
+        self._unit_slope, self._response_scale = folded_classifier(classifier, self._scales[-1], moments.covariance)
+        self._slope = self._unit_slope * classifier.scale.double()[:, None]
         dtype = self.task.image.dtype
         mean, slope, bias = moments.mean.to(dtype), self._slope.to(dtype), classifier.shift
 
@@ -334,77 +335,15 @@ class _OfMap(NamedTuple):
         return out.addcmul_(values, self.slope, value=-1)
 
 
-class _Moments:
-    """Mean and variance, or covariance, of a map's channels, gathered strip by strip.
-
-    Within a strip the values are taken less the strip's own mean, so that no digit is lost where the deviation is small
-    beside the mean; strips are put together in float64 by the formula of Chan, Golub and LeVeque (1983).
-
-    Parameters
-    ----------
-    full : bool
-        Whether the covariance between channels is wanted.
-
-    Attributes
-    ----------
-    mean, variance : (p,) Tensor of float64
-    covariance : (p, p) Tensor of float64
-        Where wanted.
-    """
-
-    def __init__(self, full: bool) -> None:
-        self._full = full
-
-    def start(self) -> None:
-        """Forget the last pass."""
-        self._count = 0
-        self.mean = torch.zeros((), dtype=torch.float64)
-        self._squares = torch.zeros((), dtype=torch.float64)  # or products of two channels, less the means
-
-    def add(self, values: Tensor, mask: Tensor | None, buffer: Tensor) -> None:
-        """Take a strip's values (n, p), 0 where the mask (n, 1) is; the buffer is of their shape."""
-        count = len(values) if mask is None else int(mask.sum())
-        if not count:
-            return
-        # not by a product with ones, which a BLAS may add up one by one: 16 thousand float32 keep three digits then
-        pivot = values.sum(0) / count
-        centered = torch.sub(values, pivot, out=buffer)
-        if mask is not None:
-            centered.mul_(mask)
-        rest = centered.sum(0).double() / count  # what rounding left of the mean
-        squares = (torch.mm(centered.T, centered) if self._full else centered.mul_(centered).sum(0)).double()
-        squares -= self._square(rest) * count
-        offset = pivot.double() + rest - self.mean
-        total = self._count + count
-        self._squares = self._squares + squares + self._square(offset) * (self._count * count / total)
-        self.mean = self.mean + offset * (count / total)
-        self._count = total
-
-    def _square(self, offset: Tensor) -> Tensor:
-        return torch.outer(offset, offset) if self._full else offset.square()
-
-    def finish(self) -> None:
-        """All strips have come."""
-        squares = self._squares / self._count
-        if self._full:
-            self.covariance = squares
-            squares = squares.diagonal()
-        self.variance = squares.clamp(min=0)
-
-    def inverse_deviation(self) -> Tensor:
-        """What a normalization multiplies with."""
-        return torch.rsqrt(self.variance + Normalization.epsilon)
-
-
-def _as_matrix(weight: Tensor) -> Tensor:
+def as_matrix(weight: Tensor) -> Tensor:
     """A kernel (O, I, 3, 3) as the matrix (9 I, O) that neighborhoods are multiplied with."""
     return weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
 
 
-def _tile_rows(height: int, width: int, n_channels: int, dtype: torch.dtype) -> int:
+def tile_rows_of_strip(height: int, width: int, n_channels: int, itemsize: int) -> int:
     """Height of a strip in tiles: all strips nearly alike, each of about `STRIP_BYTES` a thread."""
     in_image = -(-height // TILE)
-    one = 36 * -(-width // TILE) * n_channels * dtype.itemsize
+    one = 36 * -(-width // TILE) * n_channels * itemsize
     most = max(1, round(STRIP_BYTES * torch.get_num_threads() / one))
     n_strips = -(-in_image // most)
     return -(-in_image // n_strips)

@@ -1,0 +1,226 @@
+"""The response with fixed statistics, block by block: an image of any size, in little memory, exact at every seam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_dfc.moments import Moments, folded_classifier
+from napari_dfc.network import Component, Network
+from napari_dfc.passes import Cancelled
+from napari_dfc.winograd import TILE, StripConvolution, transformed_kernel
+
+__all__ = ["Block", "DeviceConvolution", "Picture", "Predictor"]
+
+#: Rows and columns of a block. Blocks lie on a grid that starts at the image's corner, whatever part is asked for: so a
+#: pixel's response is computed in the same way, and is the same bit for bit, in every part that holds it.
+BLOCK = (32, 256)
+
+#: The same where the device is no CPU.
+DEVICE_BLOCK = (512, 512)
+
+
+class Picture(NamedTuple):
+    """An image to predict.
+
+    Parameters
+    ----------
+    image : (C, H, W) Tensor
+        Scaled channels, 0 where masked.
+    mask : (H, W) Tensor of bool, or None
+    """
+
+    image: Tensor
+    mask: Tensor | None = None
+
+
+class Block(NamedTuple):
+    """A block and its values, which the next block overwrites."""
+
+    rows: slice
+    columns: slice
+    values: Tensor  # (h, w, q)
+
+
+class Predictor:
+    """A network with fixed statistics in its normalizations.
+
+    Unlike in a pass of the optimization, a pixel's response depends on the pixels within the network's receptive radius
+    and on nothing else.
+
+    Parameters
+    ----------
+    network : Network
+        Its weights are copied.
+    cancelled : callable, optional
+        Asked before each block; once it is true, `Cancelled` is raised.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from napari_dfc.network import Network, initialize
+    >>> network = Network(n_inputs=1, n_channels=4, n_conv=2)
+    >>> initialize(network, "xavier", torch.Generator().manual_seed(0))
+    >>> picture = Picture(torch.rand(1, 20, 30))
+    >>> predictor = Predictor(network)
+    >>> predictor.measure(picture)
+    >>> predictor.response(picture, slice(5, 15), slice(0, 30)).shape
+    torch.Size([10, 30, 4])
+    """
+
+    def __init__(self, network: Network, cancelled: Callable[[], bool] = lambda: False) -> None:
+        self._replicate = network.padding == "replicate"
+        self._cancelled = cancelled
+        *components, self._classifier = network.components()
+        self._components, first = components, components[0].kernel
+        self._device, self._dtype = first.device, first.dtype
+        on_cpu = self._device.type == "cpu"
+        self._block = BLOCK if on_cpu else DEVICE_BLOCK
+        self._kernels = [first.permute(2, 3, 1, 0).flatten(0, 2).contiguous()]  # (9 C, p)
+        self._kernels += [transformed_kernel(each.kernel) if on_cpu else each.kernel for each in components[1:]]
+        if len(components) > 1:
+            extra = 2 * (len(components) - 2)
+            tile_rows, width = -(-(self._block[0] + extra) // TILE), self._block[1] + extra
+            shape = (width, network.n_channels, tile_rows, self._dtype)
+            self._convolution = StripConvolution(*shape) if on_cpu else DeviceConvolution(*shape, self._device)
+        self._scales: list[Tensor] = []  # of each normalization, as far as its statistics are known
+        self._shifts: list[Tensor] = []
+
+    def measure(self, *pictures: Picture) -> None:
+        """Take the statistics of these pictures, layer by layer, as the fixed ones."""
+        self._scales, self._shifts = [], []
+        for layer, component in enumerate(self._components):
+            moments = Moments(full=layer == len(self._components) - 1)
+            moments.start()
+            for picture in pictures:
+                padded = self._pad(picture.image)
+                for rows, columns, values in self._blocks(picture, padded, layer + 1, None):
+                    mask = None if picture.mask is None else picture.mask[rows, columns].flatten()[:, None]
+                    flat = values.flatten(0, 1)
+                    moments.add(flat, None if mask is None else mask.to(flat.dtype), torch.empty_like(flat))
+            moments.finish()
+            scale = component.scale.cpu().double() * moments.inverse_deviation()
+            self._scales.append(self._ready(scale))
+            self._shifts.append(self._ready(component.shift.cpu().double() - scale * moments.mean))
+        classifier = Component(*(each.cpu() for each in self._classifier))
+        unit_slope, _ = folded_classifier(classifier, scale, moments.covariance)
+        self._slope = self._ready(unit_slope * classifier.scale.double()[:, None])
+        self._mean = self._ready(moments.mean)
+
+    def blocks(self, picture: Picture) -> Iterator[Block]:
+        """The response of every block of a picture."""
+        yield from self._responses(picture, None)
+
+    def response(self, picture: Picture, rows: slice, columns: slice) -> Tensor:
+        """The response of a part of a picture, (h, w, q)."""
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        found = torch.empty(height, width, len(self._slope), dtype=self._dtype, device=self._device)
+        for block in self._responses(picture, (rows, columns)):
+            down, across = _overlap(block.rows, rows), _overlap(block.columns, columns)
+            here = block.values[_within(down, block.rows), _within(across, block.columns)]
+            found[_within(down, rows), _within(across, columns)] = here
+        return found
+
+    def _responses(self, picture: Picture, part: tuple[slice, slice] | None) -> Iterator[Block]:
+        padded = self._pad(picture.image)
+        for rows, columns, values in self._blocks(picture, padded, len(self._components), part):
+            flat = values.flatten(0, 1) - self._mean
+            response = torch.addmm(self._classifier.shift, flat, self._slope.T)
+            yield Block(rows, columns, response.view(*values.shape[:2], -1))
+
+    def _blocks(
+        self, picture: Picture, padded: Tensor, depth: int, part: tuple[slice, slice] | None
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
+        """The map behind the first `depth` convolutions, block by block."""
+        _, height, width = picture.image.shape
+        rows, columns = part or (slice(0, height), slice(0, width))
+        high, wide = self._block
+        for top in range(rows.start // high * high, rows.stop, high):
+            for left in range(columns.start // wide * wide, columns.stop, wide):
+                if self._cancelled():
+                    raise Cancelled
+                down, across = slice(top, min(top + high, height)), slice(left, min(left + wide, width))
+                yield down, across, self._map(picture, padded, down, across, depth)
+
+    def _map(self, picture: Picture, padded: Tensor, down: slice, across: slice, depth: int) -> Tensor:
+        _, height, width = picture.image.shape
+        rows, columns = _grown(down, depth - 1, height), _grown(across, depth - 1, width)
+        taps = padded[rows.start : rows.stop + 2, columns.start : columns.stop + 2]
+        taps = taps.unfold(0, 3, 1).unfold(1, 3, 1).permute(0, 1, 3, 4, 2).flatten(2)  # (h, w, 9 C)
+        values = torch.addmm(self._components[0].bias, taps.flatten(0, 1), self._kernels[0])
+        values = values.view(*taps.shape[:2], -1).clamp_(min=0)
+        for layer in range(1, depth):
+            normalized = torch.addcmul(self._shifts[layer - 1], values, self._scales[layer - 1])
+            if picture.mask is not None:
+                normalized.mul_(picture.mask[rows, columns, None])
+            below, beside = rows, columns
+            rows, columns = _grown(down, depth - 1 - layer, height), _grown(across, depth - 1 - layer, width)
+            self._fill(normalized, rows.start - below.start, columns.start - beside.start, rows, columns)
+            self._convolution.read()
+            self._convolution.forward(self._kernels[layer])
+            pixels = self._convolution.pixels[: rows.stop - rows.start, : columns.stop - columns.start]
+            values = (pixels + self._components[layer].bias).clamp_(min=0)
+        if picture.mask is not None:
+            values = values * picture.mask[rows, columns, None]
+        return values
+
+    def _fill(self, values: Tensor, above: int, before: int, rows: slice, columns: slice) -> None:
+        """Lay normalized values out with a border of one pixel around rows and columns.
+
+        `above` and `before` say how many of the values lie there: 0 at the image's border, where the border is made up.
+        """
+        padded = self._convolution.padded.zero_()
+        start, left = 1 - above, 1 - before
+        end, right = start + values.shape[0], left + values.shape[1]
+        padded[start:end, left:right] = values
+        if not self._replicate:
+            return
+        last_row, last_column = rows.stop - rows.start + 1, columns.stop - columns.start + 1
+        if left:
+            padded[:, 0] = padded[:, 1]
+        if right <= last_column:
+            padded[:, last_column] = padded[:, last_column - 1]
+        if start:
+            padded[0] = padded[1]
+        if end <= last_row:
+            padded[last_row] = padded[last_row - 1]
+
+    def _ready(self, values: Tensor) -> Tensor:
+        """A result of float64 arithmetic, which not every device has, for use on the device."""
+        return values.to(self._dtype).to(self._device)
+
+    def _pad(self, image: Tensor) -> Tensor:
+        """The image with a border of one pixel, channels last, (H + 2, W + 2, C)."""
+        padded = F.pad(image[None], (1, 1, 1, 1), mode="replicate" if self._replicate else "constant")
+        return padded[0].permute(1, 2, 0)
+
+
+class DeviceConvolution:
+    """What `StripConvolution` does forward, by the device's own convolution."""
+
+    def __init__(self, width: int, n_channels: int, tile_rows: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.padded = torch.zeros(TILE * tile_rows + 2, width + 2, n_channels, dtype=dtype, device=device)
+        self.pixels = self.padded[1:-1, 1:-1]
+
+    def read(self) -> None:
+        """Nothing has to be transformed."""
+
+    def forward(self, kernel: Tensor) -> None:
+        """Convolve `padded` into `pixels`."""
+        self.pixels = F.conv2d(self.padded.permute(2, 0, 1)[None].contiguous(), kernel)[0].permute(1, 2, 0)
+
+
+def _grown(part: slice, by: int, length: int) -> slice:
+    return slice(max(part.start - by, 0), min(part.stop + by, length))
+
+
+def _overlap(one: slice, other: slice) -> slice:
+    return slice(max(one.start, other.start), min(one.stop, other.stop))
+
+
+def _within(part: slice, whole: slice) -> slice:
+    return slice(part.start - whole.start, part.stop - whole.start)
