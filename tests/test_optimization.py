@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from napari_dfc.images import prepare
+from napari_dfc.memory import crops
 from napari_dfc.network import Network, initialize
 from napari_dfc.optimization import Iteration, optimize
 from napari_dfc.passes import AutogradPass, Cancelled, Task
+from napari_dfc.prediction import Picture, Predictor
 from napari_dfc.samples import read_sample
 from napari_dfc.scribbles import prepare as prepare_scribbles
 from napari_dfc.settings import Settings
@@ -234,3 +236,47 @@ def test_replicated_border_of_a_flat_surround_looks_like_the_rest_of_it() -> Non
         assert (iteration.clusters[:8] == iteration.clusters[5, 5]).all()
     first = iterations(Settings(max_iterations=1, n_channels=16, padding="zeros"), image)[0]
     assert (first.clusters[0] != first.clusters[5, 5]).any()
+
+
+def test_crops_take_turns_and_the_last_map_is_that_of_the_whole_image() -> None:
+    settings = Settings(max_iterations=9, min_labels=1, n_channels=8)
+    image = tissue(torch.float64, 40, 50)
+    network = Network(3, 8, 2, settings.padding).double()
+    initialize(network, "xavier", torch.Generator().manual_seed(0))
+    parts = crops((40, 50), (20, 25))
+    found = list(optimize(network, image, settings, crops=parts))
+    assert [one.number for one in found] == list(range(10))
+    seen = [int(one.known.sum()) for one in found]
+    assert seen[:4] == [500, 1000, 1500, 2000]
+    for one, labels in zip(found[:4], seen[:4], strict=True):
+        assert int(one.clusters[one.known].numel()) == labels
+        assert one.n_labels == len(one.clusters[one.known].unique())
+    # every four iterations each crop has its turn
+    for start in (0, 4):
+        changed = [int((found[start + k].clusters != found[start + k - 1].clusters).sum()) for k in range(1, 4)]
+        assert all(count <= 500 for count in changed)
+    predictor, picture = Predictor(network), Picture(image)
+    predictor.measure(picture)
+    expected = predictor.response(picture, slice(0, 40), slice(0, 50)).argmax(-1)
+    assert torch.equal(found[-1].clusters.long(), expected)
+
+
+def test_a_first_iteration_of_a_crop_is_that_of_the_crop_alone() -> None:
+    settings = Settings(max_iterations=3, min_labels=1, n_channels=8, seed=3)
+    image, mask = tissue(torch.float32, 30, 40), torch.ones(30, 40, dtype=torch.bool)
+    mask[:, 20:] = False  # the crops there have nothing to learn from
+    network = Network(3, 8, 2, settings.padding)
+    initialize(network, "xavier", torch.Generator().manual_seed(3))
+    first = next(iter(optimize(network, image * mask, settings, mask=mask, crops=crops((30, 40), (30, 20)))))
+    alone = iterations(settings.change(max_iterations=1), image[:, :, :20].contiguous())[0]
+    assert torch.equal(first.clusters[:, :20].long(), alone.clusters.long())
+    assert torch.equal(first.known, mask)
+
+
+def test_no_run_with_crops_ends_before_all_were_seen() -> None:
+    settings = Settings(max_iterations=40, min_labels=8, n_channels=8)
+    image = tissue(torch.float32, 40, 48)
+    network = Network(3, 8, 2, settings.padding)
+    initialize(network, "xavier", torch.Generator().manual_seed(0))
+    found = list(optimize(network, image, settings, crops=crops((40, 48), (20, 16))))
+    assert len(found) == 7  # six crops, then the whole: from the first on there were no more than 8 labels

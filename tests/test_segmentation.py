@@ -308,3 +308,28 @@ def test_cuda_memory_is_free_after_a_run() -> None:
     result = dfc.segment(nuclei(), device="cuda", **FAST)
     assert result.labels.min() == 1
     assert torch.cuda.memory_allocated() == before
+
+
+def test_a_run_above_its_memory_limit_learns_from_crops_and_says_so() -> None:
+    image = read_sample("stained_tissue").image
+    result = dfc.segment(image, preset="fast", max_iterations=12, memory_limit=0.1, n_channels=400, n_conv=1)
+    assert result.plan.n_crops > 1
+    assert result.labels.shape == image.shape[:2]
+    assert (result.labels > 0).all()
+    assert f"learned from {result.plan.n_crops} crops" in result.note
+    assert result.record["crop"] == list(result.plan.crop)
+    assert len(result.losses) == len(result.label_counts) == result.iterations + 1
+    assert result.confidence.shape == image.shape[:2]
+
+
+def test_stopping_before_all_crops_were_seen_leaves_the_rest_without_labels() -> None:
+    run = Run(
+        read_sample("stained_tissue").image,
+        settings=dfc.Settings(memory_limit=0.1, n_channels=400, n_conv=1, min_labels=1),
+    )
+    for iteration in run:
+        np.testing.assert_array_equal(run.preview(iteration) > 0, iteration.known)
+        break
+    result = run.result()
+    assert 0 < np.mean(result.labels > 0) < 0.9
+    assert "the rest has no label" in result.note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ __all__ = [
     "describe_devices",
     "load_torch",
     "torch_is_loaded",
+    "total_memory",
 ]
 
 
@@ -157,9 +159,40 @@ def computing(device: Device, threads: int = 0, repeatable: bool = False) -> Ite
         flags.deterministic, flags.benchmark = deterministic, benchmark
 
 
+def total_memory(device: Device) -> float:
+    """The memory of a device in bytes; infinite where the system does not say.
+
+    Parameters
+    ----------
+    device : Device
+        MPS shares the computer's.
+
+    Examples
+    --------
+    >>> total_memory(choose_device("cpu")) > 1e8
+    True
+    """
+    if device.name == "cuda":
+        return float(load_torch().cuda.mem_get_info()[1])
+    if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(os.sysconf_names):
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    if sys.platform == "win32":
+        return _windows_memory()
+    return float("inf")
+
+
 def as_torch_device(device: Device) -> torch.device:
     """The same device as PyTorch's own object."""
     return load_torch().device(device.name)  # type: ignore[no-any-return]
+
+
+def _windows_memory() -> float:
+    """Installed memory in bytes, as Windows tells it."""
+    import ctypes
+
+    kilobytes = ctypes.c_ulonglong()
+    found = ctypes.windll.kernel32.GetPhysicallyInstalledSystemMemory(ctypes.byref(kilobytes))  # type: ignore[attr-defined]
+    return kilobytes.value * 1024.0 if found else float("inf")
 
 
 def _missing() -> dict[str, str]:

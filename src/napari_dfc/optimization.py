@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from napari_dfc.network import Network, weights_of
-from napari_dfc.passes import AutogradPass, Losses, Pass, Task
+from napari_dfc.passes import AutogradPass, Found, Losses, Pass, Task
+from napari_dfc.prediction import Picture, Predictor
 from napari_dfc.settings import Settings
 from napari_dfc.stripwise import StripPass
 
@@ -34,6 +35,8 @@ class Iteration:
         Of this response.
     weights : dict of Tensor
         The network's weights that gave this response.
+    known : (H, W) Tensor of bool, or None
+        With crops, the pixels that have been in one so far; None where all have.
     """
 
     number: int
@@ -42,6 +45,7 @@ class Iteration:
     n_winning: int
     losses: Losses
     weights: Mapping[str, Tensor]
+    known: Tensor | None = None
 
 
 def optimize(
@@ -53,6 +57,7 @@ def optimize(
     targets: Tensor | None = None,
     n_classes: int = 0,
     cancelled: Callable[[], bool] | None = None,
+    crops: Sequence[tuple[slice, slice]] = (),
 ) -> Iterator[Iteration]:
     """Optimize a network on one image.
 
@@ -71,6 +76,9 @@ def optimize(
         Painted classes; they are the first channels.
     cancelled : callable, optional
         Asked between the layers, forward and backward; once it is true, `Cancelled` is raised.
+    crops : sequence of (slice, slice)
+        Rows and columns, all of one size, of the parts that take turns in the iterations; by default the whole image
+        is seen in each. The last iteration then labels the whole image, with the statistics of all its pixels.
 
     Yields
     ------
@@ -83,18 +91,21 @@ def optimize(
     descent = _Descent(list(network.parameters()), settings.learning_rate, settings.momentum)
     candidates = n_candidates(settings, n_classes)
     task = Task(network, image, settings, mask, targets, candidates, cancelled or (lambda: False))
-    one_pass: Pass = StripPass(task) if image.device.type == "cpu" else AutogradPass(task)
+    view = _Crops(task, crops) if len(crops) > 1 else _Whole(task)
 
     n_winning = settings.n_channels + 1
     for number in range(settings.max_iterations + 1):
         last = number == settings.max_iterations or n_winning <= least
-        found = one_pass(gradients=not last)
+        found = view.finish() if last else view.step()
         weights = weights_of(network)
         if not last:
             descent.step(found.gradients)
-        n_winning = _count(found.clusters, mask, settings.n_channels)
-        n_labels = n_winning if found.shown is found.clusters else _count(found.shown, mask, settings.n_channels)
-        yield Iteration(number, found.shown, n_labels, n_winning, found.losses, weights)
+        n_winning = n_labels = _count(found.clusters, view.known, settings.n_channels)
+        if found.shown is not found.clusters:
+            n_labels = _count(found.shown, view.known, settings.n_channels)
+        if not view.complete:  # what has not been seen yet may hold further labels
+            n_winning = settings.n_channels + 1
+        yield Iteration(number, found.shown, n_labels, n_winning, found.losses, weights, view.known)
         if last:
             return
 
@@ -103,6 +114,91 @@ def n_candidates(settings: Settings, n_classes: int) -> int:
     """How many channels, the first ones, may win: all, or the painted classes where the output is restricted."""
     restricted = settings.restrict_to_scribbles and n_classes >= 2
     return n_classes if restricted else settings.n_channels
+
+
+class _Whole:
+    """Every iteration sees the whole image."""
+
+    complete = True
+
+    def __init__(self, task: Task) -> None:
+        self.known = task.mask
+        self._pass = _pass_for(task)
+
+    def step(self) -> Found:
+        return self._pass(gradients=True)
+
+    def finish(self) -> Found:
+        return self._pass(gradients=False)
+
+
+class _Crops:
+    """Crops take turns, in a new order each time all have been seen; their clusters are put together to a map."""
+
+    def __init__(self, task: Task, crops: Sequence[tuple[slice, slice]]) -> None:
+        self._task = task
+        self._crops = [crop for crop in crops if task.mask is None or bool(task.mask[crop].any())]
+        self._generator = torch.Generator().manual_seed(task.settings.seed)
+        self._order: list[int] = []
+        self._pass: Pass | None = None
+        shape, device = task.image.shape[1:], task.image.device
+        small = torch.uint8 if task.settings.n_channels <= 256 else torch.int16
+        self._clusters, self._shown = torch.zeros(2, *shape, dtype=small, device=device)
+        self.known = torch.zeros(shape, dtype=torch.bool, device=device)
+        self._unseen = set(range(len(self._crops)))
+        self._losses: Losses
+
+    @property
+    def complete(self) -> bool:
+        """Whether every pixel has been in a crop."""
+        return not self._unseen
+
+    def step(self) -> Found:
+        if not self._order:
+            self._order = torch.randperm(len(self._crops), generator=self._generator).tolist()
+        index = self._order.pop()
+        crop = self._crops[index]
+        part = self._task._replace(
+            image=self._task.image[:, crop[0], crop[1]].contiguous(),
+            mask=None if self._task.mask is None else self._task.mask[crop],
+            targets=None if self._task.targets is None else self._task.targets[crop],
+        )
+        if self._pass is None:
+            self._pass = _pass_for(part)
+        else:
+            self._pass.take(part)
+        found = self._pass(gradients=True)
+        self._losses = found.losses
+        self._clusters[crop], self._shown[crop] = (
+            found.clusters.to(self._clusters.dtype),
+            found.shown.to(self._shown.dtype),
+        )
+        self._unseen.discard(index)
+        self.known = self.known.clone()
+        self.known[crop] = True if part.mask is None else part.mask
+        return self._found(found.gradients)
+
+    def finish(self) -> Found:
+        self._pass = None  # its maps are free before the whole image is labeled
+        task = self._task
+        picture, predictor = Picture(task.image, task.mask), Predictor(task.network, task.cancelled)
+        with torch.no_grad():
+            predictor.measure(picture)
+            for block in predictor.blocks(picture):
+                clusters = block.values.argmax(-1)
+                self._clusters[block.rows, block.columns] = clusters.to(self._clusters.dtype)
+                shown = block.values[..., : task.n_candidates].argmax(-1)
+                self._shown[block.rows, block.columns] = shown.to(self._shown.dtype)
+        self.known = torch.ones_like(self.known) if task.mask is None else task.mask
+        self._unseen = set()
+        return self._found([])
+
+    def _found(self, gradients: list[Tensor]) -> Found:
+        return Found(self._clusters.clone(), self._shown.clone(), self._losses, gradients)
+
+
+def _pass_for(task: Task) -> Pass:
+    return StripPass(task) if task.image.device.type == "cpu" else AutogradPass(task)
 
 
 class _Descent:

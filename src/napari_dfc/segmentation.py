@@ -20,6 +20,7 @@ from torch import Tensor
 from napari_dfc import images
 from napari_dfc import scribbles as strokes
 from napari_dfc.devices import Device, as_torch_device, choose_device, computing
+from napari_dfc.memory import Plan, crops, make_plan
 from napari_dfc.network import Network, initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration, n_candidates, optimize
@@ -59,6 +60,8 @@ class Segmentation:
         What the run was asked for.
     device : Device
         Where it was computed, and why there.
+    plan : Plan
+        How much memory it took, and in which crops.
     ended : str
         Why the run ended, in words.
     note : str
@@ -75,6 +78,7 @@ class Segmentation:
     label_counts: NDArray[np.int64]
     settings: Settings
     device: Device
+    plan: Plan
     ended: str
     note: str
     record: Mapping[str, Any]
@@ -166,6 +170,8 @@ class Run:
     ----------
     run_numbers : (q,) ndarray of uint64
         The number of every channel's cluster in the previews.
+    plan : Plan
+        How much memory the run takes, and the crops that keep it below the limit.
 
     Examples
     --------
@@ -196,6 +202,7 @@ class Run:
             else strokes.prepare(scribbles, self.plane.shape, self.settings.n_channels, self.plane.mask)
         )
         self.device = choose_device(self.settings.device)
+        self.plan = make_plan(self.plane.shape, len(self.plane.values), self.settings, self.device)
         self.name = name
         self._classes = () if self.scribbles is None else self.scribbles.classes
         self.run_numbers = label_numbers(np.zeros(self.settings.n_channels), self._classes)
@@ -232,6 +239,7 @@ class Run:
             targets=targets,
             n_classes=len(self._classes),
             cancelled=self._cancelled.is_set,
+            crops=crops(self.plane.shape, self.plan.crop),
         )
         logger.info("segmenting %s on %s", self.name or "an image", self.device)
         started = time.perf_counter()
@@ -258,7 +266,8 @@ class Run:
 
     def preview(self, iteration: Iteration) -> NDArray[np.unsignedinteger[Any]]:
         """The label map of an iteration, (H, W), numbered as throughout this run."""
-        return apply_numbers(iteration.clusters.cpu().numpy(), self.run_numbers, self.plane.mask)
+        known = self.plane.mask if iteration.known is None else iteration.known.cpu().numpy()
+        return apply_numbers(iteration.clusters.cpu().numpy(), self.run_numbers, known)
 
     def blank(self) -> NDArray[np.unsignedinteger[Any]]:
         """A map without labels, (H, W), to prepare a display with."""
@@ -287,10 +296,11 @@ class Run:
         if kept is None:
             raise RuntimeError("there is no result yet: not one iteration has ended")
         clusters = kept.clusters.cpu().numpy()
-        inside = clusters if self.plane.mask is None else clusters[self.plane.mask]
+        known = self.plane.mask if kept.known is None else kept.known.cpu().numpy()
+        inside = clusters if known is None else clusters[known]
         areas = np.bincount(inside.ravel(), minlength=self.settings.n_channels)
         numbers = label_numbers(areas, self._classes)
-        labels = apply_numbers(clusters, numbers, self.plane.mask)
+        labels = apply_numbers(clusters, numbers, known)
         n_labels = int(np.count_nonzero(areas))
         ended = self._ended or "stopped by the user"
         candidates = n_candidates(self.settings, len(self._classes))
@@ -302,6 +312,7 @@ class Run:
             label_counts=np.array(self._counts[: kept.number + 1]),
             settings=self.settings,
             device=self.device,
+            plan=self.plan,
             ended=ended,
             note=self._note(n_labels, kept),
             record=self._record(kept, n_labels, ended),
@@ -317,12 +328,23 @@ class Run:
         )
 
     def _note(self, n_labels: int, kept: Iteration) -> str:
+        """What the user should know, in sentences without the last full stop."""
+        notes = []
         if self._classes:
             absent = len(self._classes) - n_labels if self.settings.restrict_to_scribbles else 0
-            return f"{absent} of the {len(self._classes)} painted classes won nowhere" if absent > 0 else ""
-        if n_labels < self.least:
-            return f"{n_labels} labels, fewer than the {self.least} asked for: no iteration had more"
-        return ""
+            if absent > 0:
+                notes.append(f"{absent} of the {len(self._classes)} painted classes won nowhere")
+        elif n_labels < self.least:
+            notes.append(f"{n_labels} labels, fewer than the {self.least} asked for: no iteration had more")
+        if self.plan.n_crops > 1:
+            rows, columns = self.plan.crop
+            notes.append(
+                f"learned from {self.plan.n_crops} crops of {columns} x {rows} pixels, because the whole image takes "
+                f"{self.plan.whole / 1e9:.1f} GB of memory; a higher memory limit takes it whole"
+            )
+        if self.plan.n_crops > 1 and kept.known is not None and not bool(kept.known.all()) and self.plane.mask is None:
+            notes.append("stopped before every part of the image had been seen: the rest has no label")
+        return ". ".join(note[0].upper() + note[1:] if index else note for index, note in enumerate(notes))
 
     def _record(self, kept: Iteration, n_labels: int, ended: str) -> dict[str, Any]:
         plane = self.plane
@@ -345,6 +367,7 @@ class Run:
                 "offset": plane.offset.tolist(),
                 "scale": plane.scale.tolist(),
             },
+            "crop": list(self.plan.crop),
             "strokes": [] if self.scribbles is None else [strokes.pack(self.scribbles)],
             "result": {"iterations": kept.number, "n_labels": n_labels, "ended": ended},
         }

@@ -220,6 +220,16 @@ class Settings:
         most=1024,
     )
 
+    memory_limit: float = _parameter(
+        6.0,
+        "Memory limit",
+        "Most memory that a run may take, as far as the computer has as much. A larger image is learned crop by crop "
+        "and then labeled as a whole.",
+        unit="GB",
+        least=0.1,
+        most=10_000.0,
+    )
+
     def __post_init__(self) -> None:
         for parameter in parameters():
             object.__setattr__(self, parameter.name, _checked(parameter, getattr(self, parameter.name)))

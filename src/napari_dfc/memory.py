@@ -1,0 +1,152 @@
+"""How much memory a run needs, and into which crops an image is cut so that it needs less."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from napari_dfc.devices import Device, total_memory
+from napari_dfc.settings import Settings
+from napari_dfc.stripwise import tile_rows_of_strip
+from napari_dfc.winograd import TILE
+
+__all__ = ["Plan", "crops", "make_plan"]
+
+GIGABYTE = 1e9
+
+#: Share of the device's memory that a run may take, whatever the settings allow.
+LARGEST_SHARE = 0.6
+
+#: Crops are not made smaller than this, in pixels along each side: a crop has to show what the image is made of.
+LEAST_CROP = 128
+
+_FLOAT = 4  # bytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will need, known before it starts.
+
+    Parameters
+    ----------
+    bytes : int
+        Most memory that the run takes at a time on its device, beside what the process holds already.
+    crop : (int, int)
+        Rows and columns of what one iteration sees: the whole image, or a crop where that needs less memory.
+    n_crops : int
+        Crops that cover the image; 1 where it is taken whole.
+    limit : float
+        The memory that the run was held to, in bytes.
+    whole : int
+        What it would take with the whole image in each iteration, in bytes.
+    """
+
+    bytes: int
+    crop: tuple[int, int]
+    n_crops: int
+    limit: float
+    whole: int
+
+    def __str__(self) -> str:
+        needed = f"about {_amount(self.bytes)} of memory"
+        if self.n_crops == 1:
+            return needed
+        rows, columns = self.crop
+        return (
+            f"{needed}, in {self.n_crops} crops of {columns} x {rows} pixels (the whole image: {_amount(self.whole)})"
+        )
+
+
+def make_plan(shape: tuple[int, int], n_inputs: int, settings: Settings, device: Device) -> Plan:
+    """Find the largest crops with which a run stays within its limit.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the image.
+    n_inputs : int
+        Channels of the image.
+    settings : Settings
+        Its `memory_limit` holds as far as the device has as much.
+    device : Device
+
+    Returns
+    -------
+    Plan
+
+    Examples
+    --------
+    >>> from napari_dfc.devices import choose_device
+    >>> plan = make_plan((512, 512), 1, Settings(), choose_device("cpu"))
+    >>> plan.crop, plan.n_crops
+    ((512, 512), 1)
+    """
+    limit = min(settings.memory_limit * GIGABYTE, LARGEST_SHARE * total_memory(device))
+    needed = whole = _bytes(shape, shape, n_inputs, settings, device)
+    down = across = 1
+    crop = shape
+    while needed > limit and max(crop) > LEAST_CROP:
+        if crop[0] >= crop[1]:
+            down += 1
+        else:
+            across += 1
+        crop = (math.ceil(shape[0] / down), math.ceil(shape[1] / across))
+        needed = _bytes(shape, crop, n_inputs, settings, device)
+    return Plan(needed, crop, down * across, limit, whole)
+
+
+def crops(shape: tuple[int, int], crop: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """Crops of one size that cover an image, overlapping where they have to.
+
+    Parameters
+    ----------
+    shape, crop : (int, int)
+        Rows and columns of the image and of a crop.
+
+    Returns
+    -------
+    list of (slice, slice)
+
+    Examples
+    --------
+    >>> crops((4, 7), (4, 4))
+    [(slice(0, 4, None), slice(0, 4, None)), (slice(0, 4, None), slice(3, 7, None))]
+    """
+    rows, columns = (_starts(length, size) for length, size in zip(shape, crop, strict=True))
+    return [(slice(top, top + crop[0]), slice(left, left + crop[1])) for top in rows for left in columns]
+
+
+def _starts(length: int, size: int) -> list[int]:
+    """Where parts of one size begin that cover a length evenly."""
+    count = math.ceil(length / size)
+    return [round(index * (length - size) / max(count - 1, 1)) for index in range(count)]
+
+
+def _bytes(shape: tuple[int, int], crop: tuple[int, int], n_inputs: int, settings: Settings, device: Device) -> int:
+    n_pixels, in_crop = math.prod(shape), math.prod(crop)
+    image = n_pixels * (n_inputs * _FLOAT + 4)  # label maps of a byte or two
+    image += (n_inputs * _FLOAT * in_crop) if crop == shape else (2 * n_inputs * _FLOAT * n_pixels)
+    one_map = in_crop * settings.n_channels * _FLOAT
+    if device.name == "cpu":
+        return image + (settings.n_conv + 1) * one_map + _strip_bytes(crop, n_inputs, settings)
+    # what automatic differentiation keeps of every component, the response with its softmax and differences, and the
+    # gradients on their way back
+    return image + (2 * settings.n_conv + 9) * one_map
+
+
+def _strip_bytes(crop: tuple[int, int], n_inputs: int, settings: Settings) -> int:
+    """The buffers of `StripPass`, of `StripConvolution` and of `StripObjective`."""
+    height, width = crop
+    tile_rows = tile_rows_of_strip(height, width, settings.n_channels, _FLOAT)
+    tile_columns = math.ceil(width / TILE)
+    tiles, pixels = tile_rows * tile_columns, TILE * tile_rows * width
+    of_tiles = 36 + 36 + 12  # inputs, products, sums
+    padded = (TILE * tile_rows + 2) * (TILE * tile_columns + 2)
+    halves = tile_rows * 6 * (TILE * tile_columns + 2)
+    buffers = 3 * (pixels + 2 * width) + 2 * pixels
+    each = of_tiles * tiles + 2 * padded + TILE * TILE * tiles + halves + buffers
+    return _FLOAT * (each * settings.n_channels + 9 * n_inputs * pixels)
+
+
+def _amount(n_bytes: float) -> str:
+    return f"{n_bytes / GIGABYTE:.1f} GB" if n_bytes >= GIGABYTE / 10 else f"{n_bytes / 1e6:.0f} MB"

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_dfc.devices import Device, choose_device
+from napari_dfc.memory import LEAST_CROP, Plan, crops, make_plan
+from napari_dfc.settings import Settings
+
+CPU = choose_device("cpu")
+
+
+@given(st.tuples(st.integers(1, 60), st.integers(1, 60)), st.integers(1, 5), st.integers(1, 5))
+def test_crops_are_of_one_size_and_cover_the_image(shape: tuple[int, int], down: int, across: int) -> None:
+    crop = (-(-shape[0] // down), -(-shape[1] // across))
+    seen = np.zeros(shape, dtype=int)
+    found = crops(shape, crop)
+    for part in found:
+        assert seen[part].shape == crop
+        seen[part] += 1
+    assert (seen > 0).all()
+    assert len(found) <= down * across
+
+
+def test_a_small_image_is_taken_whole() -> None:
+    plan = make_plan((512, 512), 3, Settings(), CPU)
+    assert (plan.crop, plan.n_crops) == ((512, 512), 1)
+    assert plan.bytes == plan.whole
+    # the maps alone: one for each of two layers, one for the gradient, 32 channels of 4 bytes
+    maps = 3 * 512 * 512 * 32 * 4
+    assert maps < plan.bytes < 1.5 * maps
+    assert str(plan) == f"about {plan.bytes / 1e9:.1f} GB of memory"
+
+
+def test_a_large_image_is_cut_so_that_it_stays_below_the_limit() -> None:
+    plan = make_plan((4096, 4096), 3, Settings(memory_limit=2.0), CPU)
+    assert plan.n_crops > 1
+    assert plan.bytes <= plan.limit == 2e9
+    assert plan.whole > 6e9
+    larger = make_plan((4096, 4096), 3, Settings(memory_limit=4.0), CPU)
+    assert larger.n_crops < plan.n_crops
+    assert "crops of" in str(plan)
+
+
+def test_crops_do_not_become_too_small_to_show_anything() -> None:
+    plan = make_plan((5000, 300), 3, Settings(memory_limit=0.1, n_channels=1000), CPU)
+    assert max(plan.crop) <= LEAST_CROP
+    assert min(plan.crop) > LEAST_CROP / 3
+
+
+def test_the_limit_is_a_share_of_what_the_computer_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_dfc.memory.total_memory", lambda device: 2e9)
+    plan = make_plan((2048, 2048), 1, Settings(), CPU)
+    assert plan.limit == pytest.approx(1.2e9)
+    assert plan.bytes <= 1.2e9
+
+
+def test_automatic_differentiation_is_known_to_need_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_dfc.memory.total_memory", lambda device: 80e9)
+    cuda = Device("cuda", "CUDA: one", "as asked for")
+    assert make_plan((512, 512), 3, Settings(), cuda).bytes > 2 * make_plan((512, 512), 3, Settings(), CPU).bytes
+
+
+def test_plan_speaks_of_megabytes_where_they_are_few() -> None:
+    assert str(Plan(42_000_000, (9, 9), 1, 6e9, 42_000_000)) == "about 42 MB of memory"
