@@ -14,6 +14,7 @@ import napari_dfc as dfc
 from napari_dfc.cli import app
 from napari_dfc.files import read_image
 from napari_dfc.samples import read_sample
+from napari_dfc.segmentation import Run
 from napari_dfc.settings import parameters
 
 SHORT = ["--max-iterations", "4", "--n-channels", "8"]
@@ -296,3 +297,16 @@ def test_info_prints_versions_and_devices() -> None:
     assert result.exit_code == 0
     for name in ("Python", "napari-dfc", "torch", "napari", "cuda", "mps", "cpu", "in use"):
         assert any(line.startswith(name) for line in result.stdout.splitlines())
+
+
+def test_info_tells_what_an_image_will_take(image: Path) -> None:
+    result = call("info", image, "--n-channels", 64, "--memory-limit", 3)
+    assert result.exit_code == 0, result.output
+    rows = dict(line.split(maxsplit=1) for line in result.output.splitlines() if line.startswith(("image", "takes")))
+    assert rows["image"] == "56 x 48 pixels, 1 channels"
+    expected = Run(read_image(image).data, settings=dfc.Settings(n_channels=64, memory_limit=3.0)).plan
+    assert rows["takes"] == str(expected)
+
+
+def test_info_of_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
+    assert_refused(call("info", tmp_path / "none.png"), "does not exist")

@@ -52,7 +52,7 @@ def test_crops_do_not_become_too_small_to_show_anything() -> None:
 
 def test_the_limit_is_a_share_of_what_the_computer_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_dfc.memory.total_memory", lambda device: 2e9)
-    plan = make_plan((2048, 2048), 1, Settings(), CPU)
+    plan = make_plan((2048, 2048), 1, Settings(memory_limit=6.0), CPU)
     assert plan.limit == pytest.approx(1.2e9)
     assert plan.bytes <= 1.2e9
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from napari_dfc import optimization
 from napari_dfc.images import prepare
 from napari_dfc.memory import crops
 from napari_dfc.network import Network, initialize
@@ -168,6 +169,24 @@ def test_run_ends_one_update_after_few_enough_labels() -> None:
     counts = [iteration.n_labels for iteration in iterations(settings)]
     assert counts[-2] <= 6
     assert all(count > 6 for count in counts[:-2])
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+def test_being_ahead_of_the_label_counts_changes_no_result(monkeypatch: pytest.MonkeyPatch, restricted: bool) -> None:
+    settings = Settings(max_iterations=30, min_labels=6, n_channels=16, continuity_weight=5.0)
+    options: dict[str, object] = {}
+    if restricted:
+        targets = torch.full((32, 40), -1)
+        targets[3], targets[20] = 0, 1
+        options = {"targets": targets, "n_classes": 2}
+    expected = iterations(settings, **options)
+    monkeypatch.setattr(optimization, "_ahead", lambda device: 3)
+    found = iterations(settings, **options)
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert (one.number, one.n_labels, one.n_winning) == (other.number, other.n_labels, other.n_winning)
+        assert torch.equal(one.clusters, other.clusters)
+        assert all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
 
 
 def test_kept_weights_give_the_iteration_s_labels_again() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 import napari_dfc as dfc
 from napari_dfc.network import Network
+from napari_dfc.optimization import Iteration, optimize
 from napari_dfc.samples import read_sample
 from napari_dfc.scribbles import unpack
 from napari_dfc.segmentation import Run
@@ -333,3 +335,53 @@ def test_stopping_before_all_crops_were_seen_leaves_the_rest_without_labels() ->
     result = run.result()
     assert 0 < np.mean(result.labels > 0) < 0.9
     assert "the rest has no label" in result.note
+
+
+def test_running_out_of_memory_steps_down_to_crops_says_so_and_gives_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = read_sample("stained_tissue").image
+    tried = []
+
+    def scarce(*given: object, crops: list[object], **options: object) -> Iterator[Iteration]:
+        """As if the image did not fit unless cut into three or more."""
+        tried.append(len(crops))
+        if len(crops) < 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return optimize(*given, crops=crops, **options)
+
+    monkeypatch.setattr("napari_dfc.segmentation.optimize", scarce)
+    result = dfc.segment(image, preset="fast", max_iterations=8)
+    assert tried[0] == 1
+    assert tried[-1] >= 3
+    assert result.labels.shape == image.shape[:2]
+    assert "ran out of memory: taken in smaller crops" in result.note
+
+
+def test_too_little_memory_for_anything_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*given: object, **options: object) -> Iterator[Iteration]:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("napari_dfc.segmentation.optimize", none_left)
+    with pytest.raises(MemoryError, match="close other programs"):
+        dfc.segment(read_sample("stained_tissue").image, preset="fast")
+
+
+def test_other_faults_are_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*given: object, **options: object) -> Iterator[Iteration]:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr("napari_dfc.segmentation.optimize", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        dfc.segment(read_sample("stained_tissue").image, preset="fast")
+
+
+@pytest.mark.parametrize(("available", "spare", "expected"), [(4, True, 3), (3, True, 3), (4, False, 4)])
+def test_a_core_is_spared_where_there_are_four(available: int, spare: bool, expected: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(available)
+    try:
+        run = Run(np.eye(16), settings=dfc.Settings(max_iterations=1, n_channels=4), spare_a_core=spare)
+        for _ in run:
+            assert torch.get_num_threads() == available  # the consumer's own number
+        assert run.result().record["threads"] == expected
+    finally:
+        torch.set_num_threads(before)

@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from napari_dfc import stripwise
+from napari_dfc import strips
 from napari_dfc.network import Network, initialize
 from napari_dfc.passes import AutogradPass, Cancelled, Found, Task
 from napari_dfc.settings import Settings
@@ -19,10 +19,10 @@ from napari_dfc.stripwise import StripPass
 @pytest.fixture(autouse=True)
 def low_strips() -> Iterator[None]:
     """Several strips even of small images."""
-    before = stripwise.STRIP_BYTES
-    stripwise.STRIP_BYTES = 4000
+    before = strips.STRIP_BYTES
+    strips.STRIP_BYTES = 4000
     yield
-    stripwise.STRIP_BYTES = before
+    strips.STRIP_BYTES = before
 
 
 def task(
@@ -134,5 +134,5 @@ def test_a_pass_is_called_off_between_two_strips() -> None:
 def test_result_does_not_depend_on_the_height_of_the_strips() -> None:
     given_task = task(37, 30, n_conv=3)
     low = StripPass(given_task)(True)
-    stripwise.STRIP_BYTES = 10**9
+    strips.STRIP_BYTES = 10**9
     assert_same(StripPass(given_task)(True), low, None, 1e-11)

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from napari_dfc.winograd import TILE, StripConvolution, transformed_kernel, untransformed_kernel_gradient
+from napari_dfc.strips import TILE
+from napari_dfc.winograd import StripConvolution, transformed_kernel, untransformed_kernel_gradient
 
 HEIGHT, WIDTH, CHANNELS, TILE_ROWS = 21, 30, 7, 2
 ROWS = TILE * TILE_ROWS

@@ -135,14 +135,27 @@ def demo(
 
 
 @app.command()
-def info() -> None:
-    """Print versions and devices."""
+@_with_settings
+def info(
+    image: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(help="An image file, to be told what segmenting it will take.", show_default=False),
+    ] = None,
+    preset: Annotated[PresetName, typer.Option(help="The settings to start from.")] = DEFAULT_PRESET,
+    channel_axis: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Axis of the channels, where the file doesn't say, counted from 0."),
+    ] = None,
+    changes: Any = None,
+) -> None:
+    """Print versions and devices and, of an image, what segmenting it will take."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
     with _one_line_errors():
         from napari_dfc.devices import choose_device, describe_devices
 
+        settings = Settings.from_preset(preset, **changes)
         rows = [("Python", platform.python_version()), ("System", platform.platform())]
         for package in ("napari-dfc", "torch", "numpy", "scikit-image", "napari", "PyQt6", "PySide6"):
             try:
@@ -150,7 +163,16 @@ def info() -> None:
             except PackageNotFoundError:
                 rows.append((package, "not installed"))
         rows += describe_devices()
-        rows.append(("in use", str(choose_device())))
+        rows.append(("in use", str(choose_device(settings.device))))
+        if image is not None:
+            from napari_dfc.segmentation import Run
+
+            file = _read(image)
+            axis = file.channel_axis if channel_axis is None else channel_axis
+            run = Run(file.data, channel_axis=axis, settings=settings)
+            height, width = run.plane.shape
+            rows.append(("image", f"{width} x {height} pixels, {len(run.plane.values)} channels"))
+            rows.append(("takes", str(run.plan)))
     for name, value in rows:
         print(f"{name:<14}{value}")
 

@@ -20,7 +20,9 @@ __all__ = [
     "choose_device",
     "computing",
     "describe_devices",
+    "is_out_of_memory",
     "load_torch",
+    "release_memory",
     "torch_is_loaded",
     "total_memory",
 ]
@@ -179,6 +181,37 @@ def total_memory(device: Device) -> float:
     if sys.platform == "win32":
         return _windows_memory()
     return float("inf")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on whatever device.
+
+    Parameters
+    ----------
+    error : Exception
+
+    Examples
+    --------
+    >>> is_out_of_memory(RuntimeError("MPS backend out of memory"))
+    True
+    """
+    if isinstance(error, MemoryError | load_torch().OutOfMemoryError):
+        return True
+    words = str(error).lower()  # MPS and the CPU's allocator have no class of their own
+    return isinstance(error, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
+
+
+def release_memory(device: Device) -> None:
+    """Give memory that no tensor uses back to the device, for other programs.
+
+    Parameters
+    ----------
+    device : Device
+    """
+    if device.name == "cuda":
+        load_torch().cuda.empty_cache()
+    elif device.name == "mps":
+        load_torch().mps.empty_cache()
 
 
 def as_torch_device(device: Device) -> torch.device:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 
 from napari_dfc.devices import Device, total_memory
 from napari_dfc.settings import Settings
-from napari_dfc.stripwise import tile_rows_of_strip
-from napari_dfc.winograd import TILE
+from napari_dfc.strips import TILE, tile_rows_of_strip
 
 __all__ = ["Plan", "crops", "make_plan"]
 
@@ -57,7 +57,9 @@ class Plan:
         )
 
 
-def make_plan(shape: tuple[int, int], n_inputs: int, settings: Settings, device: Device) -> Plan:
+def make_plan(
+    shape: tuple[int, int], n_inputs: int, settings: Settings, device: Device, most: float = math.inf
+) -> Plan:
     """Find the largest crops with which a run stays within its limit.
 
     Parameters
@@ -69,6 +71,8 @@ def make_plan(shape: tuple[int, int], n_inputs: int, settings: Settings, device:
     settings : Settings
         Its `memory_limit` holds as far as the device has as much.
     device : Device
+    most : float
+        A limit in bytes that holds besides, where less memory turned out to be free.
 
     Returns
     -------
@@ -81,7 +85,7 @@ def make_plan(shape: tuple[int, int], n_inputs: int, settings: Settings, device:
     >>> plan.crop, plan.n_crops
     ((512, 512), 1)
     """
-    limit = min(settings.memory_limit * GIGABYTE, LARGEST_SHARE * total_memory(device))
+    limit = min(settings.memory_limit * GIGABYTE, LARGEST_SHARE * total_memory(device), most)
     needed = whole = _bytes(shape, shape, n_inputs, settings, device)
     down = across = 1
     crop = shape
@@ -137,7 +141,8 @@ def _bytes(shape: tuple[int, int], crop: tuple[int, int], n_inputs: int, setting
 def _strip_bytes(crop: tuple[int, int], n_inputs: int, settings: Settings) -> int:
     """The buffers of `StripPass`, of `StripConvolution` and of `StripObjective`."""
     height, width = crop
-    tile_rows = tile_rows_of_strip(height, width, settings.n_channels, _FLOAT)
+    threads = settings.threads or os.cpu_count() or 1
+    tile_rows = tile_rows_of_strip(height, width, settings.n_channels, _FLOAT, threads)
     tile_columns = math.ceil(width / TILE)
     tiles, pixels = tile_rows * tile_columns, TILE * tile_rows * width
     of_tiles = 36 + 36 + 12  # inputs, products, sums

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from napari_dfc.prediction import Picture, Predictor
 from napari_dfc.settings import Settings
 from napari_dfc.stripwise import StripPass
 
-__all__ = ["Iteration", "optimize"]
+__all__ = ["Iteration", "n_candidates", "optimize"]
 
 
 @dataclass(frozen=True)
@@ -93,27 +94,69 @@ def optimize(
     task = Task(network, image, settings, mask, targets, candidates, cancelled or (lambda: False))
     view = _Crops(task, crops) if len(crops) > 1 else _Whole(task)
 
-    n_winning = settings.n_channels + 1
+    waiting: deque[_Pending] = deque()
     for number in range(settings.max_iterations + 1):
-        last = number == settings.max_iterations or n_winning <= least
-        found = view.finish() if last else view.step()
+        final = number == settings.max_iterations
+        found = view.finish() if final else view.step()
         weights = weights_of(network)
-        if not last:
+        if not final:
             descent.step(found.gradients)
-        n_winning = n_labels = _count(found.clusters, view.known, settings.n_channels)
-        if found.shown is not found.clusters:
-            n_labels = _count(found.shown, view.known, settings.n_channels)
-        if not view.complete:  # what has not been seen yet may hold further labels
-            n_winning = settings.n_channels + 1
-        yield Iteration(number, found.shown, n_labels, n_winning, found.losses, weights, view.known)
-        if last:
-            return
+        waiting.append(_Pending(number, found, weights, view.known, view.complete, settings.n_channels))
+        while waiting and (final or len(waiting) > view.ahead):
+            pending = waiting.popleft()
+            iteration = pending.iteration()
+            yield iteration
+            if iteration.n_winning <= least and pending.number < settings.max_iterations:
+                # the iteration after this one is the last; it may have been made already
+                following = waiting[0] if waiting else _final(view, network, pending.number + 1, settings.n_channels)
+                yield following.iteration()
+                return
 
 
 def n_candidates(settings: Settings, n_classes: int) -> int:
     """How many channels, the first ones, may win: all, or the painted classes where the output is restricted."""
     restricted = settings.restrict_to_scribbles and n_classes >= 2
     return n_classes if restricted else settings.n_channels
+
+
+class _Pending:
+    """An iteration whose label counts are on their way from the device."""
+
+    def __init__(
+        self,
+        number: int,
+        found: Found,
+        weights: Mapping[str, Tensor],
+        known: Tensor | None,
+        complete: bool,
+        n_channels: int,
+    ) -> None:
+        self.number, self._found, self._weights, self._known = number, found, weights, known
+        self._complete, self._n_channels = complete, n_channels
+        counts = [_count(found.clusters, known, n_channels)]
+        if found.shown is not found.clusters:
+            counts.append(_count(found.shown, known, n_channels))
+        self._counts = torch.stack(counts)
+        self._arrived = None
+        if self._counts.is_cuda:
+            self._counts = self._counts.to("cpu", non_blocking=True)
+            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._arrived.record()
+
+    def iteration(self) -> Iteration:
+        """The iteration; waits until its counts are there."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        counts = self._counts.tolist()
+        # what has not been seen yet may hold further labels
+        n_winning = counts[0] if self._complete else self._n_channels + 1
+        found = self._found
+        return Iteration(self.number, found.shown, counts[-1], n_winning, found.losses, self._weights, self._known)
+
+
+def _final(view: _Whole | _Crops, network: Network, number: int, n_channels: int) -> _Pending:
+    found = view.finish()
+    return _Pending(number, found, weights_of(network), view.known, view.complete, n_channels)
 
 
 class _Whole:
@@ -123,6 +166,7 @@ class _Whole:
 
     def __init__(self, task: Task) -> None:
         self.known = task.mask
+        self.ahead = _ahead(task.image.device)
         self._pass = _pass_for(task)
 
     def step(self) -> Found:
@@ -134,6 +178,8 @@ class _Whole:
 
 class _Crops:
     """Crops take turns, in a new order each time all have been seen; their clusters are put together to a map."""
+
+    ahead = 0
 
     def __init__(self, task: Task, crops: Sequence[tuple[slice, slice]]) -> None:
         self._task = task
@@ -197,6 +243,14 @@ class _Crops:
         return Found(self._clusters.clone(), self._shown.clone(), self._losses, gradients)
 
 
+def _ahead(device: torch.device) -> int:
+    """How many iterations are under way before the label counts of one are known.
+
+    On CUDA some, so that the device never waits for the processor; what was made after the last one is thrown away.
+    """
+    return 3 if device.type == "cuda" else 0
+
+
 def _pass_for(task: Task) -> Pass:
     return StripPass(task) if task.image.device.type == "cpu" else AutogradPass(task)
 
@@ -219,6 +273,10 @@ class _Descent:
             weight.sub_(velocity, alpha=self.learning_rate)
 
 
-def _count(clusters: Tensor, mask: Tensor | None, n_channels: int) -> int:
-    inside = clusters.flatten() if mask is None else clusters[mask]
-    return int((torch.bincount(inside, minlength=n_channels) > 0).sum())
+def _count(clusters: Tensor, known: Tensor | None, n_channels: int) -> Tensor:
+    """How many channels there are among the known pixels, () on the device; nothing here waits for the device."""
+    index = clusters.long()
+    if known is not None:
+        index = index.masked_fill(~known, n_channels)
+    present = torch.zeros(n_channels + 1, dtype=torch.int64, device=index.device)
+    return present.scatter_(0, index.flatten(), 1)[:n_channels].sum()

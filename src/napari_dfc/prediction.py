@@ -12,7 +12,8 @@ from torch import Tensor
 from napari_dfc.moments import Moments, folded_classifier
 from napari_dfc.network import Component, Network
 from napari_dfc.passes import Cancelled
-from napari_dfc.winograd import TILE, StripConvolution, transformed_kernel
+from napari_dfc.strips import TILE
+from napari_dfc.winograd import StripConvolution, transformed_kernel
 
 __all__ = ["Block", "DeviceConvolution", "Picture", "Predictor"]
 

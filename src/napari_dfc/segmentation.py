@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import platform
 import threading
 import time
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from napari_dfc import images
 from napari_dfc import scribbles as strokes
-from napari_dfc.devices import Device, as_torch_device, choose_device, computing
+from napari_dfc.devices import Device, as_torch_device, choose_device, computing, is_out_of_memory, release_memory
 from napari_dfc.memory import Plan, crops, make_plan
 from napari_dfc.network import Network, initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
@@ -160,6 +161,8 @@ class Run:
         The default preset by default.
     name : str
         What the record calls the image.
+    spare_a_core : bool
+        Leave one of the processor's cores alone where there are four or more, so that a window stays responsive.
 
     Raises
     ------
@@ -193,6 +196,7 @@ class Run:
         channel_axis: int | None = None,
         settings: Settings | None = None,
         name: str = "",
+        spare_a_core: bool = False,
     ) -> None:
         self.settings = settings or Settings()
         self.plane = images.prepare(image, channel_axis=channel_axis, mask=mask, scaling=self.settings.input_scaling)
@@ -202,8 +206,10 @@ class Run:
             else strokes.prepare(scribbles, self.plane.shape, self.settings.n_channels, self.plane.mask)
         )
         self.device = choose_device(self.settings.device)
-        self.plan = make_plan(self.plane.shape, len(self.plane.values), self.settings, self.device)
+        self.plan = self._plan()
         self.name = name
+        self.spare_a_core = spare_a_core
+        self._changes: list[str] = []
         self._classes = () if self.scribbles is None else self.scribbles.classes
         self.run_numbers = label_numbers(np.zeros(self.settings.n_channels), self._classes)
         self._cancelled = threading.Event()
@@ -224,6 +230,21 @@ class Run:
         self._cancelled.set()
 
     def __iter__(self) -> Iterator[Iteration]:
+        try:
+            while True:
+                try:
+                    yield from self._attempt()
+                    return
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    self._step_down(error)
+        finally:
+            release_memory(self.device)
+
+    def _attempt(self) -> Iterator[Iteration]:
+        """The optimization from its start, with the present device and plan."""
+        self._kept, self._losses, self._counts = None, [], []
         image, mask = _tensors(self.plane, self.device)
         targets = None
         if self.scribbles is not None:
@@ -241,11 +262,11 @@ class Run:
             cancelled=self._cancelled.is_set,
             crops=crops(self.plane.shape, self.plan.crop),
         )
-        logger.info("segmenting %s on %s", self.name or "an image", self.device)
+        logger.info("segmenting %s on %s with %s", self.name or "an image", self.device, self.plan)
         started = time.perf_counter()
         while True:
             # entered anew for each iteration: what the consumer does in between must not see our settings of PyTorch
-            with computing(self.device, self.settings.threads, self.settings.repeatable) as self._threads:
+            with computing(self.device, self._threads_wanted(), self.settings.repeatable) as self._threads:
                 try:
                     iteration = next(iterations)
                 except StopIteration:
@@ -263,6 +284,33 @@ class Run:
             self._ended = f"no more than {self.least} labels were left"
         else:
             self._ended = "all iterations were made"
+
+    def _step_down(self, error: Exception) -> None:
+        """Out of memory: plan the run anew with smaller crops, and where those are small already, on the CPU."""
+        release_memory(self.device)
+        smaller = self._plan(most=self.plan.bytes / 2)
+        if smaller.n_crops > self.plan.n_crops:
+            self.plan = smaller
+            self._changes.append(f"{self.device.title} ran out of memory: taken in smaller crops")
+        elif self.device.name != "cpu":
+            self._changes.append(f"{self.device.title} ran out of memory: computed on the CPU")
+            self.device = choose_device("cpu")
+            self.plan = self._plan()
+        else:
+            raise MemoryError(
+                "there is not enough memory, even with the smallest crops: close other programs, or lower the channels"
+            ) from error
+        logger.warning("%s", self._changes[-1])
+
+    def _plan(self, most: float = math.inf) -> Plan:
+        return make_plan(self.plane.shape, len(self.plane.values), self.settings, self.device, most)
+
+    def _threads_wanted(self) -> int:
+        """Processor threads; 0 leaves PyTorch's number."""
+        available = torch.get_num_threads()
+        if self.settings.threads or not self.spare_a_core or available < 4:
+            return self.settings.threads
+        return available - 1
 
     def preview(self, iteration: Iteration) -> NDArray[np.unsignedinteger[Any]]:
         """The label map of an iteration, (H, W), numbered as throughout this run."""
@@ -329,7 +377,7 @@ class Run:
 
     def _note(self, n_labels: int, kept: Iteration) -> str:
         """What the user should know, in sentences without the last full stop."""
-        notes = []
+        notes = list(dict.fromkeys(self._changes))
         if self._classes:
             absent = len(self._classes) - n_labels if self.settings.restrict_to_scribbles else 0
             if absent > 0:

@@ -221,11 +221,12 @@ class Settings:
     )
 
     memory_limit: float = _parameter(
-        6.0,
+        2.0,
         "Memory limit",
         "Most memory that a run may take, as far as the computer has as much. A larger image is learned crop by crop "
         "and then labeled as a whole.",
         unit="GB",
+        step=0.5,
         least=0.1,
         most=10_000.0,
     )

@@ -18,12 +18,10 @@ from torch import Tensor
 from napari_dfc.moments import Moments, folded_classifier
 from napari_dfc.objective import StripObjective
 from napari_dfc.passes import Cancelled, Found, Task
-from napari_dfc.winograd import TILE, StripConvolution, transformed_kernel, untransformed_kernel_gradient
+from napari_dfc.strips import TILE, tile_rows_of_strip
+from napari_dfc.winograd import StripConvolution, transformed_kernel, untransformed_kernel_gradient
 
-__all__ = ["StripPass", "as_matrix", "tile_rows_of_strip"]
-
-#: Bytes of transformed input in a strip, for each thread: enough to keep a thread busy, little enough for the cache.
-STRIP_BYTES = 1_750_000
+__all__ = ["StripPass"]
 
 
 class StripPass:
@@ -38,7 +36,8 @@ class StripPass:
         network, dtype = task.network, task.image.dtype
         n_inputs, self._height, self._width = task.image.shape
         channels = network.n_channels
-        tile_rows = tile_rows_of_strip(self._height, self._width, channels, dtype.itemsize)
+        threads = torch.get_num_threads()
+        tile_rows = tile_rows_of_strip(self._height, self._width, channels, dtype.itemsize, threads)
         self._strip_rows = strip_rows = TILE * tile_rows
         self._strips = [(top, min(top + strip_rows, self._height)) for top in range(0, self._height, strip_rows)]
         self._maps = [torch.empty(self._height, self._width, channels, dtype=dtype) for _ in range(network.n_conv)]
@@ -83,7 +82,7 @@ class StripPass:
         self._scales: list[Tensor] = []
         for layer, component in enumerate(self._components):
             bias = component.bias
-            self._kernels.append(transformed_kernel(component.kernel) if layer else as_matrix(component.kernel))
+            self._kernels.append(transformed_kernel(component.kernel) if layer else _as_matrix(component.kernel))
             moments = self._moments[layer]
             moments.start()
             for top, bottom in self._each_strip():
@@ -335,15 +334,6 @@ class _OfMap(NamedTuple):
         return out.addcmul_(values, self.slope, value=-1)
 
 
-def as_matrix(weight: Tensor) -> Tensor:
+def _as_matrix(weight: Tensor) -> Tensor:
     """A kernel (O, I, 3, 3) as the matrix (9 I, O) that neighborhoods are multiplied with."""
     return weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
-
-
-def tile_rows_of_strip(height: int, width: int, n_channels: int, itemsize: int) -> int:
-    """Height of a strip in tiles: all strips nearly alike, each of about `STRIP_BYTES` a thread."""
-    in_image = -(-height // TILE)
-    one = 36 * -(-width // TILE) * n_channels * itemsize
-    most = max(1, round(STRIP_BYTES * torch.get_num_threads() / one))
-    n_strips = -(-in_image // most)
-    return -(-in_image // n_strips)

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["TILE", "StripConvolution", "transformed_kernel", "untransformed_kernel_gradient"]
+from napari_dfc.strips import TILE
 
-#: Pixels along each side of a tile of the output; a tile of the input has two more.
-TILE = 4
+__all__ = ["StripConvolution", "transformed_kernel", "untransformed_kernel_gradient"]
 
 # Toom and Cook's construction at the points 0, +-A, +-B and infinity. With these two, float32 loses little more than in
 # the plain form; the usual 1 and 2 lose four times as much. All numbers here but the kernel's are exact in binary.

@@ -9,6 +9,7 @@ from napari.layers import Image
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QPushButton
 
+import napari_dfc as dfc
 from napari_dfc.gui.segment_widget import NO_IMAGE, SegmentWidget
 from napari_dfc.gui.worker import LayerRun
 
@@ -237,3 +238,19 @@ def test_destroying_the_widget_ends_its_run_and_follows_the_viewer_no_longer(
     viewer.add_image(image.data)
     viewer.dims.ndisplay = 3
     run.layer.data = np.ones((3, 3), np.uint8)
+
+
+def test_what_a_run_will_take_is_said_and_follows_the_settings(widget: SegmentWidget, image: Image) -> None:
+    expected = dfc.Run(image.data, settings=widget.form.settings()).plan
+    assert widget.estimate.value == f"Takes {expected}."
+    widget.form.control("n_channels").value = 128
+    larger = dfc.Run(image.data, settings=widget.form.settings()).plan
+    assert larger.bytes > expected.bytes
+    assert widget.estimate.value == f"Takes {larger}."
+    widget.form.control("preset").value = "paper"
+    assert widget.estimate.value == f"Takes {dfc.Run(image.data, settings=widget.form.settings()).plan}."
+
+
+def test_nothing_is_foretold_where_no_run_can_start(widget: SegmentWidget) -> None:
+    assert widget.estimate.value == ""
+    assert not widget.estimate.visible

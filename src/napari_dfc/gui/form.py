@@ -55,8 +55,11 @@ class SettingsForm(Container[Any]):
         return self._controls[name]
 
     def _take_preset(self, preset: str) -> None:
-        kept = {name: self._controls[name].value for name in ("device", "seed", "threads", "repeatable")}
+        kept = {
+            name: self._controls[name].value for name in ("device", "seed", "threads", "repeatable", "memory_limit")
+        }
         self.show_settings(Settings.from_preset(preset, **kept))
+        self.changed.emit(self)
 
     def unfold(self) -> None:
         """Show the less usual settings, or hide them again."""

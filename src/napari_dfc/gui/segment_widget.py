@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QComboBox, QScrollArea, QWidget
 
 from napari_dfc.gui.form import SettingsForm, labeled, preferred_settings, stacked
 from napari_dfc.gui.layers import ImagePlane, displayed_plane, full_resolution, new_scribbles_layer
-from napari_dfc.gui.worker import LayerRun, Progress, gather
+from napari_dfc.gui.worker import LayerRun, Progress, RunInputs, gather
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -90,6 +90,7 @@ class SegmentWidget(Container[Any]):
         self.stop_button = PushButton(text="Stop", tooltip="End now and keep the labels on screen.", enabled=False)
         self.progress = ProgressBar(value=0, max=1, visible=False)
         self.hint = Label()
+        self.estimate = Label(tooltip="What a run with these settings takes; see Memory limit under Advanced.")
         self.status = Label()
         self._lay_out()
         self._connect()
@@ -107,8 +108,7 @@ class SegmentWidget(Container[Any]):
         if not self.start_button.enabled:
             return None
         settings = self.form.settings()
-        inputs = gather(self._plane(), self.scribbles.value, self._chosen_others(), self._viewer.dims.point)
-        self.run = LayerRun(self._viewer, inputs, settings)
+        self.run = LayerRun(self._viewer, self._inputs(), settings)
         self.run.progressed.connect(self._show_progress)
         self.run.ended.connect(self._show_outcome)
         self._show_progress(Progress(0, settings.max_iterations, "Starting ..."))
@@ -140,6 +140,8 @@ class SegmentWidget(Container[Any]):
         self.stop_button.enabled = self.running
         self.hint.value = reason
         self.hint.visible = bool(reason)
+        self.estimate.value = "" if self.running or reason else f"Takes {self._inputs().plan(self.form.settings())}."
+        self.estimate.visible = bool(self.estimate.value)
         self.status.visible = bool(self.status.value)
         self.progress.visible = self.running
 
@@ -168,6 +170,9 @@ class SegmentWidget(Container[Any]):
             raise ValueError(NO_IMAGE)
         return displayed_plane(self.image.value, self._viewer.dims, self.channel_axis.value)
 
+    def _inputs(self) -> RunInputs:
+        return gather(self._plane(), self.scribbles.value, self._chosen_others(), self._viewer.dims.point)
+
     def _chosen_others(self) -> list[Image]:
         return [layer for layer in self.others.value if layer is not self.image.value]
 
@@ -175,7 +180,7 @@ class SegmentWidget(Container[Any]):
         """Why no run can start, in words; empty where one can."""
         try:
             self.form.settings()
-            gather(self._plane(), self.scribbles.value, self._chosen_others(), self._viewer.dims.point)
+            self._inputs()
         except (ValueError, TypeError) as error:
             return str(error)
         return ""
@@ -227,7 +232,7 @@ class SegmentWidget(Container[Any]):
         self._others_row, self._channel_axis_row = labeled(self.others), labeled(self.channel_axis)
         inputs = [labeled(self.image), self._channel_axis_row, self._others_row, labeled(self.scribbles)]
         buttons = stacked([self.start_button, self.stop_button], layout="horizontal")
-        rows = [*inputs, self.new_scribbles, self.form, buttons, self.progress, self.hint, self.status]
+        rows = [*inputs, self.new_scribbles, self.form, buttons, self.progress, self.hint, self.estimate, self.status]
         self._rows = Container(widgets=rows, labels=False)
         self._rows.native.layout().addStretch()
         # magicgui's own scrollable container is no use: napari docks its inner widget, which then doesn't scroll
@@ -241,7 +246,7 @@ class SegmentWidget(Container[Any]):
         self.margins = (0, 0, 0, 0)
         self.start_button.native.setObjectName("run")
         self.stop_button.native.setObjectName("stop")
-        for words in (self.hint, self.status):
+        for words in (self.hint, self.estimate, self.status):
             words.native.setWordWrap(True)
         self.others.native.setMaximumHeight(70)
         for box in (self.image, self.channel_axis, self.scribbles):  # a layer's long name must not widen the dock
@@ -257,7 +262,7 @@ class SegmentWidget(Container[Any]):
         for event, follow in self._followed:
             event.connect(follow)
         self.image.changed.connect(self._follow_image)
-        for widget in (self.channel_axis, self.others, self.scribbles):
+        for widget in (self.channel_axis, self.others, self.scribbles, self.form):
             widget.changed.connect(self.refresh)
         self.start_button.changed.connect(self.start)
         self.stop_button.changed.connect(self.stop)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtCore import QThreadPool, QTimer
 
-from napari_dfc.devices import load_torch, torch_is_loaded
+from napari_dfc.devices import Device, choose_device, load_torch, torch_is_loaded
 from napari_dfc.gui.layers import (
     ImagePlane,
     aligned_index,
@@ -28,6 +28,7 @@ from napari_dfc.gui.layers import (
     scribble_plane,
     show_labels,
 )
+from napari_dfc.memory import Plan, make_plan
 from napari_dfc.settings import Settings
 
 if TYPE_CHECKING:
@@ -74,13 +75,23 @@ class RunInputs:
     strokes: NDArray[Any] | None = None
     stroke_layer: Labels | None = None
 
+    @property
+    def n_channels(self) -> int:
+        """Channels of all the images together; alpha is none."""
+        return sum(3 if np.ndim(data) > len(index) else 1 for data, index in self.images)
+
+    def plan(self, settings: Settings) -> Plan:
+        """What a run will need, without PyTorch; before that is loaded, as if on the CPU."""
+        device = choose_device(settings.device) if torch_is_loaded() else Device("cpu", "CPU", "")
+        return make_plan(self.plane.shape, self.n_channels, settings, device)
+
     def prepare(self, settings: Settings) -> Run:
         """Load PyTorch, read the image data and check everything; errors as in `napari_dfc.segment`."""
         load_torch()
         from napari_dfc.segmentation import Run
 
         images = tuple(np.asarray(data[index]) for data, index in self.images)
-        return Run(images, scribbles=self.strokes, settings=settings, name=self.names[0])
+        return Run(images, scribbles=self.strokes, settings=settings, name=self.names[0], spare_a_core=True)
 
     def colors(self, during: Mapping[int, int]) -> dict[int, Any]:
         """Colors by which each cluster keeps the look it had: its number is mapped to the one during the run."""
@@ -247,6 +258,8 @@ class LayerRun:
         self._shown.wait(PREVIEW_PATIENCE)
         try:
             yield from self._optimize(run)
+        except MemoryError as error:
+            return _Refusal(str(error))
         except RuntimeError as error:  # of which napari's workers would make a warning, and never end
             raise EngineError(str(error)) from error
         return None if self._called_off else run.result()
