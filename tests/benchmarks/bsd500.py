@@ -1,0 +1,170 @@
+"""The published measure on BSD500, the published loop beside ours: ``python tests/benchmarks/bsd500.py``.
+
+Protocol (Table I of the paper): the prediction is split into connected components (4 neighbors); of every ground-truth
+segment the largest IoU with a component counts; the mean is taken over all segments of all images, of every annotator
+(all), of the one with the most segments (fine) or of the one with the fewest (coarse). ``--check`` scores a blank
+prediction instead: .0458 / .0249 / .1001 on the 200 test images. Needs the images and annotations in their published
+folders, BSDS500/data/{images,groundTruth}/SPLIT.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+from scipy.io import loadmat
+from skimage.measure import label
+
+from bench import Results, machine, parser, table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import napari_dfc as dfc
+from plain import plain_loop, plain_network
+
+MODES = ("all", "fine", "coarse")
+DEFAULT_ROOT = Path(__file__).parents[3] / "shared" / "data" / "BSDS500"
+
+
+def best_overlaps(prediction: NDArray[np.integer], segments: NDArray[np.integer]) -> list[float]:
+    """Of every segment, the largest IoU with a connected component of the prediction."""
+    parts = label(prediction, connectivity=1, background=-1)
+    n_parts = parts.max() + 1
+    both = np.bincount((segments.astype(np.int64) * n_parts + parts).ravel(), minlength=(segments.max() + 1) * n_parts)
+    both = both.reshape(-1, n_parts)  # (segments, parts)
+    union = both.sum(1, keepdims=True) + both.sum(0, keepdims=True) - both
+    overlaps = np.divide(both, union, out=np.zeros(both.shape), where=union > 0).max(1)
+    return overlaps[both.sum(1) > 0].tolist()
+
+
+def score(prediction: NDArray[np.integer], annotations: Sequence[NDArray[np.integer]]) -> dict[str, list[float]]:
+    """The overlaps of an image in each mode."""
+    found = [best_overlaps(prediction, segments) for segments in annotations]
+    counts = [len(each) for each in found]
+    return {
+        "all": [overlap for each in found for overlap in each],
+        "fine": found[int(np.argmax(counts))],
+        "coarse": found[int(np.argmin(counts))],
+    }
+
+
+def annotations_of(path: Path) -> list[NDArray[np.integer]]:
+    """The segmentations of every annotator."""
+    truth = loadmat(path)["groundTruth"]
+    return [truth[0, index]["Segmentation"][0, 0] for index in range(truth.shape[1])]
+
+
+def by_ours(image: NDArray[np.uint8], settings: dfc.Settings) -> NDArray[np.integer]:
+    """Labels of our engine."""
+    return dfc.segment(image, **settings.as_dict()).labels
+
+
+def by_plain(image: NDArray[np.uint8], settings: dfc.Settings) -> NDArray[np.integer]:
+    """Labels of the published loop from the same weights, after as many updates as ours has made."""
+    from napari_dfc.network import Network, initialize
+
+    ours = Network(3, settings.n_channels, settings.n_conv)
+    initialize(ours, settings.initialization, torch.Generator().manual_seed(settings.seed))
+    network = plain_network(3, settings.n_channels, settings.n_conv)
+    convolutions = [each for each in network if isinstance(each, torch.nn.Conv2d)]
+    with torch.no_grad():
+        for theirs, component in zip(convolutions, ours.components(), strict=True):
+            theirs.weight.copy_(component.kernel)
+            theirs.bias.copy_(component.bias)
+    tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    for _ in plain_loop(network, tensor, settings.continuity_weight, settings.max_iterations, settings.min_labels):
+        pass
+    with torch.no_grad():
+        return network(tensor)[0].argmax(0).numpy()
+
+
+def segment_and_score(
+    segment: Callable[..., NDArray[np.integer]],
+    image: NDArray[np.uint8],
+    settings: dfc.Settings,
+    annotations: Sequence[NDArray[np.integer]],
+) -> dict[str, object]:
+    """What is kept of an image."""
+    began = time.perf_counter()
+    prediction = segment(image, settings)
+    seconds = time.perf_counter() - began
+    return {**score(prediction, annotations), "seconds": seconds, "labels": len(np.unique(prediction))}
+
+
+def interval(ours: list[list[float]], theirs: list[list[float]], draws: int = 2000) -> tuple[float, float]:
+    """95 % bootstrap interval, over images, of the difference of the pooled means."""
+    random = np.random.default_rng(0)
+    sums = np.array([(sum(one), sum(other), len(one)) for one, other in zip(ours, theirs, strict=True)])
+    drawn = sums[random.integers(len(sums), size=(draws, len(sums)))].sum(1)  # (draws, 3)
+    low, high = np.percentile((drawn[:, 0] - drawn[:, 1]) / drawn[:, 2], (2.5, 97.5))
+    return float(low), float(high)
+
+
+def main() -> None:
+    """Print a table."""
+    options = parser(__doc__.splitlines()[0])
+    options.add_argument("--root", type=Path, default=DEFAULT_ROOT, help="the folder BSDS500")
+    options.add_argument("--split", default="val")
+    options.add_argument("--images", type=int, default=10, help="how many, spread evenly over the split")
+    options.add_argument("--iterations", type=int, default=60)
+    options.add_argument("--preset", default="published")
+    options.add_argument("--check", action="store_true", help="score a blank prediction on every image of the split")
+    options.add_argument("--skip-plain", action="store_true", help="leave the published loop out")
+    options.add_argument("--fresh", action="store_true", help="measure anew what an earlier call has measured")
+    given = options.parse_args()
+    torch.set_num_threads(given.threads)
+    paths = sorted((given.root / "data" / "images" / given.split).glob("*.jpg"))
+    if not paths:
+        raise SystemExit(f"no images in {given.root / 'data' / 'images' / given.split}; name the folder with --root")
+    if not given.check:
+        paths = paths[:: max(len(paths) // given.images, 1)][: given.images]
+    settings = dfc.Settings.from_preset(
+        given.preset, max_iterations=given.iterations, device=given.device, threads=given.threads
+    )
+    engines: dict[str, Callable[..., NDArray[np.integer]]] = {"ours": by_ours, "published loop": by_plain}
+    if given.check:
+        engines = {"blank": lambda image, settings: np.ones(image.shape[:2], dtype=int)}
+    elif given.skip_plain:
+        del engines["published loop"]
+    results = Results(
+        f"bsd500-{given.split}-{given.preset}-{given.iterations}-{given.device}", given.fresh or given.check
+    )
+
+    found: dict[str, list[dict[str, list[float]]]] = {name: [] for name in engines}
+    spent: dict[str, float] = dict.fromkeys(engines, 0.0)
+    for path in track(paths, description="images", transient=True):
+        image = iio.imread(path)
+        truth = annotations_of(given.root / "data" / "groundTruth" / given.split / f"{path.stem}.mat")
+
+        for name, segment in engines.items():
+            measure = partial(segment_and_score, segment, image, settings, truth)
+            kept = results.get(f"{name} {path.stem}", measure)
+            found[name].append(kept)
+            spent[name] += kept["seconds"]
+    rows = []
+    for name, images in found.items():
+        means = [np.mean([overlap for each in images for overlap in each[mode]]) for mode in MODES]
+        labels = np.mean([each["labels"] for each in images])
+        rows.append([name, *(f"{mean:.4f}" for mean in means), f"{labels:.1f}", f"{spent[name] / len(paths):.1f}"])
+    if "published loop" in found:
+        differences = []
+        for mode in MODES:
+            ours, theirs = ([each[mode] for each in found[name]] for name in ("ours", "published loop"))
+            low, high = interval(ours, theirs)
+            differences.append(f"{low:+.4f} to {high:+.4f}")
+        rows.append(["difference, 95 % interval", *differences, "", ""])
+    print(machine(given.threads, given.device))
+    print(f"{len(paths)} images of {given.split}, preset {given.preset}, {given.iterations} iterations")
+    print(table(["", *MODES, "labels", "seconds an image"], rows))
+
+
+if __name__ == "__main__":
+    main()
