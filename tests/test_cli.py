@@ -310,3 +310,12 @@ def test_info_tells_what_an_image_will_take(image: Path) -> None:
 
 def test_info_of_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
     assert_refused(call("info", tmp_path / "none.png"), "does not exist")
+
+
+def test_a_lack_of_memory_is_one_line(monkeypatch: pytest.MonkeyPatch, image: Path, out: Path) -> None:
+    def none_left(*given: object, **options: object) -> None:
+        raise MemoryError("no memory is left")
+
+    monkeypatch.setattr("napari_dfc.segmentation.optimize", none_left)
+    assert_refused(call("segment", image, "-o", out / "labels.tif"), "there is not enough memory")
+    assert names(out) == []

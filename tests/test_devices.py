@@ -1,11 +1,20 @@
 from __future__ import annotations
 
 import importlib
+import threading
 
 import pytest
 import torch
 
-from napari_dfc.devices import Device, as_torch_device, choose_device, computing, describe_devices, load_torch
+from napari_dfc.devices import (
+    Device,
+    as_torch_device,
+    choose_device,
+    computing,
+    describe_devices,
+    is_out_of_memory,
+    load_torch,
+)
 
 CPU = Device("cpu", "CPU", "for the test")
 
@@ -92,3 +101,44 @@ def test_repeatable_asks_cudnn_for_it_on_cuda_only() -> None:
     with computing(CPU, repeatable=True):
         assert (flags.deterministic, flags.benchmark) == before
     assert (flags.deterministic, flags.benchmark) == before
+
+
+def test_computations_side_by_side_go_back_to_the_threads_there_were() -> None:
+    torch = load_torch()
+    before = torch.get_num_threads()
+    torch.set_num_threads(8)
+    try:
+        cpu = choose_device("cpu")
+        with computing(cpu, spare_a_core=True) as outer:
+            found = []
+            thread = threading.Thread(target=lambda: found.extend(_threads_of(cpu)))
+            thread.start()
+            thread.join()
+        assert (outer, found, torch.get_num_threads()) == (7, [7], 8)
+        fresh: list[int] = []
+        thread = threading.Thread(target=lambda: fresh.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert fresh == [8]
+    finally:
+        torch.set_num_threads(before)
+
+
+def _threads_of(device: Device) -> list[int]:
+    with computing(device, spare_a_core=True) as threads:
+        return [threads]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
+        (RuntimeError("shapes differ"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_a_lack_of_memory_is_known_by_its_words(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected

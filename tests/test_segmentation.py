@@ -385,3 +385,46 @@ def test_a_core_is_spared_where_there_are_four(available: int, spare: bool, expe
         assert run.result().record["threads"] == expected
     finally:
         torch.set_num_threads(before)
+
+
+def test_last_map_of_a_run_with_crops_is_the_result_whatever_its_count() -> None:
+    image = read_sample("stained_tissue").image
+    strokes = np.zeros(image.shape[:2], dtype=np.uint8)
+    strokes[100, 10:20], strokes[20, 20:90], strokes[200, 300] = 1, 2, 3
+    for seed in range(3):
+        settings = dfc.Settings(memory_limit=0.1, n_channels=200, n_conv=1, max_iterations=9, seed=seed)
+        run = Run(image, scribbles=strokes, settings=settings)
+        last = list(run)[-1]
+        result = run.result()
+        assert run.plan.n_crops > 1
+        assert (result.labels > 0).all()
+        assert result.iterations == last.number
+        assert len(np.unique(result.labels)) == last.n_labels
+
+
+def test_stopping_a_masked_run_before_all_crops_were_seen_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = read_sample("stained_tissue").image
+    mask = np.ones(image.shape[:2], dtype=bool)
+    mask[:10] = False
+    run = Run(image, mask=mask, settings=dfc.Settings(memory_limit=0.1, n_channels=400, n_conv=1, min_labels=1))
+    next(iter(run))
+    result = run.result()
+    assert "the rest has no label" in result.note
+    np.testing.assert_array_equal(np.isnan(result.confidence), result.labels == 0)
+
+
+def test_a_run_that_stepped_down_is_repeated_by_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = read_sample("stained_tissue").image
+    scarce = iter([True])
+
+    def once_scarce(*given: object, **options: object) -> Iterator[Iteration]:
+        if next(scarce, False):
+            raise MemoryError
+        return optimize(*given, **options)
+
+    monkeypatch.setattr("napari_dfc.segmentation.optimize", once_scarce)
+    first = dfc.segment(image, preset="fast", max_iterations=6)
+    assert first.plan.n_crops > 1
+    again = dfc.segment(image, **first.record["settings"])
+    assert again.record["crop"] == first.record["crop"]
+    np.testing.assert_array_equal(again.labels, first.labels)

@@ -195,7 +195,8 @@ def _run(name: str, image: Any, *, scribbles: Any, channel_axis: int | None, set
 
     run = Run(image, scribbles=scribbles, channel_axis=channel_axis, settings=settings, name=name)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(name, total=settings.max_iterations, state="")
         for iteration in run:
             state = f"iteration {iteration.number}, {iteration.n_labels} labels"
@@ -280,7 +281,7 @@ def _one_line_errors() -> Iterator[None]:
     """Say in one line what the user can put right, and end with status 2."""
     try:
         yield
-    except (_Refusal, ValueError, TypeError, OSError, ImportError) as error:
+    except (_Refusal, ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         _complain(str(error))
         raise typer.Exit(2) from error
 

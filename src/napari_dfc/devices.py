@@ -6,6 +6,7 @@ import importlib
 import os
 import platform
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -128,16 +129,18 @@ def describe_devices() -> list[tuple[str, str]]:
 
 
 @contextmanager
-def computing(device: Device, threads: int = 0, repeatable: bool = False) -> Iterator[int]:
+def computing(device: Device, threads: int = 0, repeatable: bool = False, spare_a_core: bool = False) -> Iterator[int]:
     """Set PyTorch up for a computation in this thread, and leave it as it was found.
 
     Parameters
     ----------
     device : Device
     threads : int
-        Processor threads; 0 leaves their number as it is.
+        Processor threads; 0 takes as many as PyTorch would by itself.
     repeatable : bool
         On CUDA, only algorithms that give the same result bit for bit.
+    spare_a_core : bool
+        One thread fewer where there are four or more, unless their number is given.
 
     Yields
     ------
@@ -145,20 +148,46 @@ def computing(device: Device, threads: int = 0, repeatable: bool = False) -> Ite
         Processor threads in use.
     """
     torch = load_torch()
-    before = torch.get_num_threads()
     flags = torch.backends.cudnn
     deterministic, benchmark = flags.deterministic, flags.benchmark
-    if threads:
-        torch.set_num_threads(threads)
+    strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    before = _enter(torch.get_num_threads())
+    torch.set_num_threads(threads or (before - 1 if spare_a_core and before >= 4 else before))
     if repeatable and device.name == "cuda":
         flags.deterministic, flags.benchmark = True, False
+        torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         with torch.enable_grad():
             yield torch.get_num_threads()
     finally:
-        if threads:
-            torch.set_num_threads(before)
+        torch.set_num_threads(before)
+        _leave()
         flags.deterministic, flags.benchmark = deterministic, benchmark
+        if repeatable and device.name == "cuda":
+            torch.use_deterministic_algorithms(strict, warn_only=warns)
+
+
+# PyTorch hands the number of threads that one thread sets on to threads that start later: what computations that run
+# side by side have to go back to is the number that the first of them found.
+_lock = threading.Lock()
+_computing = 0
+_threads_found = 0
+
+
+def _enter(threads: int) -> int:
+    """Processor threads without any computation under way."""
+    global _computing, _threads_found
+    with _lock:
+        if not _computing:
+            _threads_found = threads
+        _computing += 1
+        return _threads_found
+
+
+def _leave() -> None:
+    global _computing
+    with _lock:
+        _computing -= 1
 
 
 def total_memory(device: Device) -> float:
@@ -175,7 +204,7 @@ def total_memory(device: Device) -> float:
     True
     """
     if device.name == "cuda":
-        return float(load_torch().cuda.mem_get_info()[1])
+        return float(load_torch().cuda.get_device_properties(0).total_memory)
     if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(os.sysconf_names):
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     if sys.platform == "win32":
@@ -197,8 +226,9 @@ def is_out_of_memory(error: Exception) -> bool:
     """
     if isinstance(error, MemoryError | load_torch().OutOfMemoryError):
         return True
-    words = str(error).lower()  # MPS and the CPU's allocator have no class of their own
-    return isinstance(error, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
+    said = str(error).lower()  # MPS, the CPU's allocator and CUDA's libraries have no class of their own
+    words = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+    return isinstance(error, RuntimeError) and any(each in said for each in words)
 
 
 def release_memory(device: Device) -> None:

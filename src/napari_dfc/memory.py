@@ -10,14 +10,17 @@ from napari_dfc.devices import Device, total_memory
 from napari_dfc.settings import Settings
 from napari_dfc.strips import TILE, tile_rows_of_strip
 
-__all__ = ["Plan", "crops", "make_plan"]
+__all__ = ["Plan", "amount", "crops", "make_plan"]
 
 GIGABYTE = 1e9
+
+#: Memory that a run may take where the settings leave it open and the memory is not the graphics processor's own.
+AUTOMATIC_LIMIT = 2e9
 
 #: Share of the device's memory that a run may take, whatever the settings allow.
 LARGEST_SHARE = 0.6
 
-#: Crops are not made smaller than this, in pixels along each side: a crop has to show what the image is made of.
+#: Crops whose longer side is no longer than this are not cut any further: a crop has to show what the image is made of.
 LEAST_CROP = 128
 
 _FLOAT = 4  # bytes
@@ -48,13 +51,11 @@ class Plan:
     whole: int
 
     def __str__(self) -> str:
-        needed = f"about {_amount(self.bytes)} of memory"
+        needed = f"about {amount(self.bytes)} of memory"
         if self.n_crops == 1:
             return needed
         rows, columns = self.crop
-        return (
-            f"{needed}, in {self.n_crops} crops of {columns} x {rows} pixels (the whole image: {_amount(self.whole)})"
-        )
+        return f"{needed}, in {self.n_crops} crops of {columns} x {rows} pixels (the whole image: {amount(self.whole)})"
 
 
 def make_plan(
@@ -69,7 +70,7 @@ def make_plan(
     n_inputs : int
         Channels of the image.
     settings : Settings
-        Its `memory_limit` holds as far as the device has as much.
+        Its `memory_limit` holds as far as the device has as much; 0 leaves it to the device.
     device : Device
     most : float
         A limit in bytes that holds besides, where less memory turned out to be free.
@@ -85,7 +86,8 @@ def make_plan(
     >>> plan.crop, plan.n_crops
     ((512, 512), 1)
     """
-    limit = min(settings.memory_limit * GIGABYTE, LARGEST_SHARE * total_memory(device), most)
+    wanted = settings.memory_limit * GIGABYTE or (math.inf if device.name == "cuda" else AUTOMATIC_LIMIT)
+    limit = min(wanted, LARGEST_SHARE * total_memory(device), most)
     needed = whole = _bytes(shape, shape, n_inputs, settings, device)
     down = across = 1
     crop = shape
@@ -153,5 +155,12 @@ def _strip_bytes(crop: tuple[int, int], n_inputs: int, settings: Settings) -> in
     return _FLOAT * (each * settings.n_channels + 9 * n_inputs * pixels)
 
 
-def _amount(n_bytes: float) -> str:
+def amount(n_bytes: float) -> str:
+    """Bytes in words.
+
+    Examples
+    --------
+    >>> amount(2.5e9), amount(31e6)
+    ('2.5 GB', '31 MB')
+    """
     return f"{n_bytes / GIGABYTE:.1f} GB" if n_bytes >= GIGABYTE / 10 else f"{n_bytes / 1e6:.0f} MB"

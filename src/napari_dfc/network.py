@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from napari_dfc.settings import Padding
 
-__all__ = ["Component", "Network", "Normalization", "initialize", "weights_of"]
+__all__ = ["Component", "Network", "Normalization", "initialize", "kernel_matrix", "padded_image", "weights_of"]
 
 
 class Normalization(nn.Module):
@@ -120,6 +120,17 @@ class Network(nn.Module):
         for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
             x = normalization(F.relu(convolution(x)), mask)  # (1, p, H, W)
         return self.response_normalization(self.classifier(x), mask)  # type: ignore[no-any-return]  # (1, q, H, W)
+
+
+def padded_image(image: Tensor, padding: Padding) -> Tensor:
+    """An image (C, H, W) with what the network sees beyond its border, channels last, (H + 2, W + 2, C)."""
+    mode = "replicate" if padding == "replicate" else "constant"
+    return F.pad(image[None], (1, 1, 1, 1), mode=mode)[0].permute(1, 2, 0).contiguous()
+
+
+def kernel_matrix(kernel: Tensor) -> Tensor:
+    """A kernel (O, I, 3, 3) as the matrix (9 I, O) that a pixel's neighborhood, channels last, is multiplied with."""
+    return kernel.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
 
 
 def _convolution(n_inputs: int, n_outputs: int, kernel_size: int, padding: Padding) -> nn.Conv2d:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from napari_dfc.passes import Losses
+from napari_dfc.passes import Losses, cluster_dtype
 from napari_dfc.settings import Settings
 
 __all__ = ["StripObjective"]
@@ -51,7 +51,7 @@ class StripObjective:
         self._height, self._width = shape
         self._settings, self._targets, self._n_candidates = settings, targets, n_candidates
         n_channels = settings.n_channels
-        small = torch.uint8 if n_channels <= 256 else torch.int16
+        small = cluster_dtype(n_channels)
         self.clusters = torch.zeros(shape, dtype=small)
         self.shown = self.clusters if n_candidates == n_channels else torch.zeros(shape, dtype=small)
         self._differences = torch.empty(strip_rows * self._width * n_channels, dtype=dtype)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from napari_dfc.network import Network, weights_of
-from napari_dfc.passes import AutogradPass, Found, Losses, Pass, Task
+from napari_dfc.passes import AutogradPass, Found, Losses, Pass, Task, cluster_dtype
 from napari_dfc.prediction import Picture, Predictor
 from napari_dfc.settings import Settings
 from napari_dfc.stripwise import StripPass
@@ -26,18 +26,20 @@ class Iteration:
     ----------
     number : int
         Updates of the network made before this response: 0 is the untrained network's.
-    clusters : (H, W) Tensor of int64
+    clusters : (H, W) Tensor of integers
         Channel that wins at each pixel, on the device.
     n_labels : int
         Channels in `clusters`, among the pixels that take part.
     n_winning : int
         Channels that win anywhere when none is excluded; the count that ends the run.
     losses : Losses
-        Of this response.
+        Of this response; with crops, of the last crop's.
     weights : dict of Tensor
         The network's weights that gave this response.
     known : (H, W) Tensor of bool, or None
-        With crops, the pixels that have been in one so far; None where all have.
+        The pixels that have a label: those that take part and, with crops, have been in one. None where all have.
+    complete : bool
+        With crops, whether every one has had its turn.
     """
 
     number: int
@@ -47,6 +49,7 @@ class Iteration:
     losses: Losses
     weights: Mapping[str, Tensor]
     known: Tensor | None = None
+    complete: bool = True
 
 
 def optimize(
@@ -98,18 +101,16 @@ def optimize(
     for number in range(settings.max_iterations + 1):
         final = number == settings.max_iterations
         found = view.finish() if final else view.step()
-        weights = weights_of(network)
+        waiting.append(_Pending(number, found, network, view))
         if not final:
             descent.step(found.gradients)
-        waiting.append(_Pending(number, found, weights, view.known, view.complete, settings.n_channels))
         while waiting and (final or len(waiting) > view.ahead):
-            pending = waiting.popleft()
-            iteration = pending.iteration()
+            iteration = waiting.popleft().iteration()
             yield iteration
-            if iteration.n_winning <= least and pending.number < settings.max_iterations:
+            if iteration.complete and iteration.n_winning <= least and iteration.number < settings.max_iterations:
                 # the iteration after this one is the last; it may have been made already
-                following = waiting[0] if waiting else _final(view, network, pending.number + 1, settings.n_channels)
-                yield following.iteration()
+                last = waiting[0] if waiting else _Pending(iteration.number + 1, view.finish(), network, view)
+                yield last.iteration()
                 return
 
 
@@ -122,20 +123,12 @@ def n_candidates(settings: Settings, n_classes: int) -> int:
 class _Pending:
     """An iteration whose label counts are on their way from the device."""
 
-    def __init__(
-        self,
-        number: int,
-        found: Found,
-        weights: Mapping[str, Tensor],
-        known: Tensor | None,
-        complete: bool,
-        n_channels: int,
-    ) -> None:
-        self.number, self._found, self._weights, self._known = number, found, weights, known
-        self._complete, self._n_channels = complete, n_channels
-        counts = [_count(found.clusters, known, n_channels)]
+    def __init__(self, number: int, found: Found, network: Network, view: _Whole | _Crops) -> None:
+        self._number, self._found, self._weights = number, found, weights_of(network)
+        self._known, self._complete = view.known, view.complete
+        counts = [_count(found.clusters, view.known, network.n_channels)]
         if found.shown is not found.clusters:
-            counts.append(_count(found.shown, known, n_channels))
+            counts.append(_count(found.shown, view.known, network.n_channels))
         self._counts = torch.stack(counts)
         self._arrived = None
         if self._counts.is_cuda:
@@ -148,15 +141,16 @@ class _Pending:
         if self._arrived is not None:
             self._arrived.synchronize()
         counts = self._counts.tolist()
-        # what has not been seen yet may hold further labels
-        n_winning = counts[0] if self._complete else self._n_channels + 1
-        found = self._found
-        return Iteration(self.number, found.shown, counts[-1], n_winning, found.losses, self._weights, self._known)
-
-
-def _final(view: _Whole | _Crops, network: Network, number: int, n_channels: int) -> _Pending:
-    found = view.finish()
-    return _Pending(number, found, weights_of(network), view.known, view.complete, n_channels)
+        return Iteration(
+            number=self._number,
+            clusters=self._found.shown,
+            n_labels=counts[-1],
+            n_winning=counts[0],
+            losses=self._found.losses,
+            weights=self._weights,
+            known=self._known,
+            complete=self._complete,
+        )
 
 
 class _Whole:
@@ -188,8 +182,9 @@ class _Crops:
         self._order: list[int] = []
         self._pass: Pass | None = None
         shape, device = task.image.shape[1:], task.image.device
-        small = torch.uint8 if task.settings.n_channels <= 256 else torch.int16
-        self._clusters, self._shown = torch.zeros(2, *shape, dtype=small, device=device)
+        self._clusters = torch.zeros(shape, dtype=cluster_dtype(task.settings.n_channels), device=device)
+        all_may_win = task.n_candidates == task.settings.n_channels
+        self._shown = self._clusters if all_may_win else torch.zeros_like(self._clusters)
         self.known = torch.zeros(shape, dtype=torch.bool, device=device)
         self._unseen = set(range(len(self._crops)))
         self._losses: Losses
@@ -240,7 +235,9 @@ class _Crops:
         return self._found([])
 
     def _found(self, gradients: list[Tensor]) -> Found:
-        return Found(self._clusters.clone(), self._shown.clone(), self._losses, gradients)
+        clusters = self._clusters.clone()
+        shown = clusters if self._shown is self._clusters else self._shown.clone()
+        return Found(clusters, shown, self._losses, gradients)
 
 
 def _ahead(device: torch.device) -> int:
@@ -274,7 +271,10 @@ class _Descent:
 
 
 def _count(clusters: Tensor, known: Tensor | None, n_channels: int) -> Tensor:
-    """How many channels there are among the known pixels, () on the device; nothing here waits for the device."""
+    """How many channels there are among the known pixels, () on the device; on CUDA nothing here waits for it."""
+    if clusters.device.type == "cpu":
+        inside = clusters.flatten() if known is None else clusters[known]
+        return (torch.bincount(inside, minlength=n_channels) > 0).sum()
     index = clusters.long()
     if known is not None:
         index = index.masked_fill(~known, n_channels)

@@ -16,7 +16,7 @@ from napari_dfc.losses import continuity_loss, scribble_loss, similarity_loss
 from napari_dfc.network import Network
 from napari_dfc.settings import Settings
 
-__all__ = ["AutogradPass", "Cancelled", "Found", "Losses", "Pass", "Task"]
+__all__ = ["AutogradPass", "Cancelled", "Found", "Losses", "Pass", "Task", "cluster_dtype"]
 
 
 class Cancelled(Exception):
@@ -91,6 +91,11 @@ class Pass(Protocol):
         """Compute with the network's present weights."""
 
 
+def cluster_dtype(n_channels: int) -> torch.dtype:
+    """The smallest integers that tell the channels apart."""
+    return torch.uint8 if n_channels <= 256 else torch.int16
+
+
 class AutogradPass:
     """The plain way: PyTorch's own layers and derivatives, the whole image at once.
 
@@ -119,10 +124,10 @@ class AutogradPass:
             losses = self._losses(response, clusters)
             weights = list(task.network.parameters())
             found = list(torch.autograd.grad(losses.total, weights)) if gradients else []
-        shown = clusters
+        shown = clusters = clusters[0]  # (H, W)
         if task.n_candidates < task.settings.n_channels:
-            shown = response.detach()[:, : task.n_candidates].argmax(1)
-        return Found(clusters[0], shown[0], Losses(*(each.detach() for each in losses)), found)
+            shown = response.detach()[0, : task.n_candidates].argmax(0)
+        return Found(clusters, shown, Losses(*(each.detach() for each in losses)), found)
 
     def _losses(self, response: Tensor, clusters: Tensor) -> Losses:
         settings = self.task.settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_dfc.moments import Moments, folded_classifier
-from napari_dfc.network import Component, Network
+from napari_dfc.network import Component, Network, kernel_matrix, padded_image
 from napari_dfc.passes import Cancelled
 from napari_dfc.strips import TILE
 from napari_dfc.winograd import StripConvolution, transformed_kernel
@@ -21,8 +22,8 @@ __all__ = ["Block", "DeviceConvolution", "Picture", "Predictor"]
 #: pixel's response is computed in the same way, and is the same bit for bit, in every part that holds it.
 BLOCK = (32, 256)
 
-#: The same where the device is no CPU.
-DEVICE_BLOCK = (512, 512)
+#: Bytes that the maps of a block may take on another device; its blocks are squares.
+DEVICE_BYTES = 300_000_000
 
 
 class Picture(NamedTuple):
@@ -40,7 +41,7 @@ class Picture(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A block and its values, which the next block overwrites."""
+    """A block and its response."""
 
     rows: slice
     columns: slice
@@ -74,14 +75,15 @@ class Predictor:
     """
 
     def __init__(self, network: Network, cancelled: Callable[[], bool] = lambda: False) -> None:
-        self._replicate = network.padding == "replicate"
+        self._padding = network.padding
         self._cancelled = cancelled
-        *components, self._classifier = network.components()
+        components = [Component(*(weight.clone() for weight in each)) for each in network.components()]
+        *components, self._classifier = components
         self._components, first = components, components[0].kernel
         self._device, self._dtype = first.device, first.dtype
         on_cpu = self._device.type == "cpu"
-        self._block = BLOCK if on_cpu else DEVICE_BLOCK
-        self._kernels = [first.permute(2, 3, 1, 0).flatten(0, 2).contiguous()]  # (9 C, p)
+        self._block = BLOCK if on_cpu else _device_block(network.n_channels)
+        self._kernels = [kernel_matrix(first)]  # (9 C, p)
         self._kernels += [transformed_kernel(each.kernel) if on_cpu else each.kernel for each in components[1:]]
         if len(components) > 1:
             extra = 2 * (len(components) - 2)
@@ -98,7 +100,7 @@ class Predictor:
             moments = Moments(full=layer == len(self._components) - 1)
             moments.start()
             for picture in pictures:
-                padded = self._pad(picture.image)
+                padded = padded_image(picture.image, self._padding)
                 for rows, columns, values in self._blocks(picture, padded, layer + 1, None):
                     mask = None if picture.mask is None else picture.mask[rows, columns].flatten()[:, None]
                     flat = values.flatten(0, 1)
@@ -127,7 +129,7 @@ class Predictor:
         return found
 
     def _responses(self, picture: Picture, part: tuple[slice, slice] | None) -> Iterator[Block]:
-        padded = self._pad(picture.image)
+        padded = padded_image(picture.image, self._padding)
         for rows, columns, values in self._blocks(picture, padded, len(self._components), part):
             flat = values.flatten(0, 1) - self._mean
             response = torch.addmm(self._classifier.shift, flat, self._slope.T)
@@ -178,7 +180,7 @@ class Predictor:
         start, left = 1 - above, 1 - before
         end, right = start + values.shape[0], left + values.shape[1]
         padded[start:end, left:right] = values
-        if not self._replicate:
+        if self._padding != "replicate":
             return
         last_row, last_column = rows.stop - rows.start + 1, columns.stop - columns.start + 1
         if left:
@@ -194,11 +196,6 @@ class Predictor:
         """A result of float64 arithmetic, which not every device has, for use on the device."""
         return values.to(self._dtype).to(self._device)
 
-    def _pad(self, image: Tensor) -> Tensor:
-        """The image with a border of one pixel, channels last, (H + 2, W + 2, C)."""
-        padded = F.pad(image[None], (1, 1, 1, 1), mode="replicate" if self._replicate else "constant")
-        return padded[0].permute(1, 2, 0)
-
 
 class DeviceConvolution:
     """What `StripConvolution` does forward, by the device's own convolution."""
@@ -213,6 +210,12 @@ class DeviceConvolution:
     def forward(self, kernel: Tensor) -> None:
         """Convolve `padded` into `pixels`."""
         self.pixels = F.conv2d(self.padded.permute(2, 0, 1)[None].contiguous(), kernel)[0].permute(1, 2, 0)
+
+
+def _device_block(n_channels: int) -> tuple[int, int]:
+    side = math.isqrt(DEVICE_BYTES // (7 * 4 * n_channels))  # seven maps of float32 are alive at a time
+    side = max(TILE, min(512, side // TILE * TILE))
+    return side, side
 
 
 def _grown(part: slice, by: int, length: int) -> slice:

@@ -7,6 +7,7 @@ import math
 import platform
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +22,7 @@ from torch import Tensor
 from napari_dfc import images
 from napari_dfc import scribbles as strokes
 from napari_dfc.devices import Device, as_torch_device, choose_device, computing, is_out_of_memory, release_memory
-from napari_dfc.memory import Plan, crops, make_plan
+from napari_dfc.memory import Plan, amount, crops, make_plan
 from napari_dfc.network import Network, initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration, n_candidates, optimize
@@ -47,8 +48,9 @@ class Segmentation:
     Parameters
     ----------
     labels : (H, W) ndarray of unsigned integers
-        Positive, 0 only where masked; in the smallest data type that holds the numbers. A scribbled class keeps its
-        value, the other clusters have the smallest unused integers by falling area.
+        Positive, 0 only where masked, or where a run with crops was stopped before it; in the smallest data type that
+        holds the numbers. A scribbled class keeps its value, the other clusters have the smallest unused integers by
+        falling area.
     iterations : int
         Updates of the network before this map.
     n_labels : int
@@ -100,7 +102,7 @@ class Segmentation:
 
     @property
     def confidence(self) -> NDArray[np.float32]:
-        """Softmax of the winning channel, (H, W) float32 in 0 to 1; NaN where masked.
+        """Softmax of the winning channel, (H, W) float32 in 0 to 1; NaN where there is no label.
 
         Computed from the kept network when first asked for.
         """
@@ -108,7 +110,7 @@ class Segmentation:
 
     @property
     def margin(self) -> NDArray[np.float32]:
-        """How far the winning channel's softmax lies above the second's, (H, W) float32 in 0 to 1; NaN where masked.
+        """How far the winning channel's softmax lies above the second's, (H, W) float32 in 0 to 1; NaN without a label.
 
         Computed from the kept network when first asked for.
         """
@@ -128,6 +130,7 @@ class _Response:
     weights: Mapping[str, Tensor]
     n_candidates: int
     device: Device
+    known: NDArray[np.bool_] | None
 
     def probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Softmax of the winning channel, and its distance to the second."""
@@ -143,8 +146,8 @@ class _Response:
                 best = shares.topk(min(2, self.n_candidates), -1).values.cpu().numpy()  # (h, w, 2)
                 first[block.rows, block.columns] = best[..., 0]
                 margin[block.rows, block.columns] = best[..., 0] - (best[..., 1] if best.shape[-1] == 2 else 0)
-        if self.plane.mask is not None:
-            first[~self.plane.mask] = margin[~self.plane.mask] = np.nan
+        if self.known is not None:
+            first[~self.known] = margin[~self.known] = np.nan
         return first, margin
 
 
@@ -230,21 +233,24 @@ class Run:
         self._cancelled.set()
 
     def __iter__(self) -> Iterator[Iteration]:
-        try:
-            while True:
-                try:
-                    yield from self._attempt()
-                    return
-                except (RuntimeError, MemoryError) as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    self._step_down(error)
-        finally:
-            release_memory(self.device)
+        while True:
+            try:
+                yield from self._attempt()
+                return
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                # the traceback holds what was computed; it has to be gone before memory is given back
+                traceback.clear_frames(error.__traceback__)
+                words = str(error)
+            finally:
+                release_memory(self.device)
+            self._step_down(words)
 
     def _attempt(self) -> Iterator[Iteration]:
         """The optimization from its start, with the present device and plan."""
-        self._kept, self._losses, self._counts = None, [], []
+        losses: list[Tensor] = []
+        counts: list[int] = []
         image, mask = _tensors(self.plane, self.device)
         targets = None
         if self.scribbles is not None:
@@ -266,7 +272,8 @@ class Run:
         started = time.perf_counter()
         while True:
             # entered anew for each iteration: what the consumer does in between must not see our settings of PyTorch
-            with computing(self.device, self._threads_wanted(), self.settings.repeatable) as self._threads:
+            settings = self.settings
+            with computing(self.device, settings.threads, settings.repeatable, self.spare_a_core) as self._threads:
                 try:
                     iteration = next(iterations)
                 except StopIteration:
@@ -274,10 +281,13 @@ class Run:
                 except Cancelled:
                     self._ended = "stopped by the user"
                     return
-            self._losses.append(torch.stack(iteration.losses))
-            self._counts.append(iteration.n_labels)
-            if self._kept is None or not self.settings.keep_min_labels or iteration.n_labels >= self.least:
+            losses.append(torch.stack(iteration.losses))
+            counts.append(iteration.n_labels)
+            # of a run with crops the last map counts, which is the only one of a single network
+            enough = iteration.n_labels >= self.least or not settings.keep_min_labels or self.plan.n_crops > 1
+            if enough or iteration.number == 0:
                 self._kept = iteration
+            self._losses, self._counts = losses, counts
             self._seconds = time.perf_counter() - started
             yield iteration
         if iteration.number < self.settings.max_iterations:
@@ -285,12 +295,12 @@ class Run:
         else:
             self._ended = "all iterations were made"
 
-    def _step_down(self, error: Exception) -> None:
+    def _step_down(self, words: str) -> None:
         """Out of memory: plan the run anew with smaller crops, and where those are small already, on the CPU."""
-        release_memory(self.device)
         smaller = self._plan(most=self.plan.bytes / 2)
         if smaller.n_crops > self.plan.n_crops:
             self.plan = smaller
+            self.settings = self.settings.change(memory_limit=smaller.limit / 1e9)  # so that the record repeats it
             self._changes.append(f"{self.device.title} ran out of memory: taken in smaller crops")
         elif self.device.name != "cpu":
             self._changes.append(f"{self.device.title} ran out of memory: computed on the CPU")
@@ -298,19 +308,13 @@ class Run:
             self.plan = self._plan()
         else:
             raise MemoryError(
-                "there is not enough memory, even with the smallest crops: close other programs, or lower the channels"
-            ) from error
+                "there is not enough memory, even with the smallest crops: close other programs, or lower the channels "
+                f"({words.splitlines()[0]})"
+            )
         logger.warning("%s", self._changes[-1])
 
     def _plan(self, most: float = math.inf) -> Plan:
         return make_plan(self.plane.shape, len(self.plane.values), self.settings, self.device, most)
-
-    def _threads_wanted(self) -> int:
-        """Processor threads; 0 leaves PyTorch's number."""
-        available = torch.get_num_threads()
-        if self.settings.threads or not self.spare_a_core or available < 4:
-            return self.settings.threads
-        return available - 1
 
     def preview(self, iteration: Iteration) -> NDArray[np.unsignedinteger[Any]]:
         """The label map of an iteration, (H, W), numbered as throughout this run."""
@@ -356,7 +360,7 @@ class Run:
             labels=labels,
             iterations=kept.number,
             n_labels=n_labels,
-            losses=torch.stack(self._losses[: kept.number + 1]).double().cpu().numpy(),
+            losses=torch.stack(self._losses[: kept.number + 1]).cpu().double().numpy(),
             label_counts=np.array(self._counts[: kept.number + 1]),
             settings=self.settings,
             device=self.device,
@@ -370,6 +374,7 @@ class Run:
                 {name: weight.cpu() for name, weight in kept.weights.items()},
                 candidates,
                 self.device,
+                known,
             ),
             _run_numbers=self.run_numbers,
             _numbers=numbers,
@@ -387,10 +392,10 @@ class Run:
         if self.plan.n_crops > 1:
             rows, columns = self.plan.crop
             notes.append(
-                f"learned from {self.plan.n_crops} crops of {columns} x {rows} pixels, because the whole image takes "
-                f"{self.plan.whole / 1e9:.1f} GB of memory; a higher memory limit takes it whole"
+                f"learned from {self.plan.n_crops} crops of {columns} x {rows} pixels, because the whole image would "
+                f"take {amount(self.plan.whole)} of memory; see the memory limit"
             )
-        if self.plan.n_crops > 1 and kept.known is not None and not bool(kept.known.all()) and self.plane.mask is None:
+        if not kept.complete:
             notes.append("stopped before every part of the image had been seen: the rest has no label")
         return ". ".join(note[0].upper() + note[1:] if index else note for index, note in enumerate(notes))
 

@@ -221,13 +221,13 @@ class Settings:
     )
 
     memory_limit: float = _parameter(
-        2.0,
+        0.0,
         "Memory limit",
-        "Most memory that a run may take, as far as the computer has as much. A larger image is learned crop by crop "
-        "and then labeled as a whole.",
+        "Most memory that a run may take, as far as there is as much. A larger image is learned crop by crop and then "
+        "labeled as a whole. 0: 2 GB, or most of a CUDA device's own memory.",
         unit="GB",
         step=0.5,
-        least=0.1,
+        least=0.0,
         most=10_000.0,
     )
 
@@ -293,6 +293,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "input_scaling": "published",
             "padding": "zeros",
             "keep_min_labels": False,
+            "memory_limit": 10_000.0,  # crops would not be what the article computes
         },
         "published": {
             "max_iterations": 1000,
@@ -303,6 +304,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "padding": "zeros",
             "initialization": "framework",
             "keep_min_labels": False,
+            "memory_limit": 10_000.0,
         },
         "fast": {"max_iterations": 30, "n_channels": 24},
         "balanced": {},

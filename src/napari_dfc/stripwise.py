@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from napari_dfc.moments import Moments, folded_classifier
+from napari_dfc.network import kernel_matrix, padded_image
 from napari_dfc.objective import StripObjective
 from napari_dfc.passes import Cancelled, Found, Task
 from napari_dfc.strips import TILE, tile_rows_of_strip
@@ -51,7 +51,7 @@ class StripPass:
     def take(self, task: Task) -> None:
         """Go on with another image of the same shape, in the same buffers."""
         self.task = task
-        self._padded_image = self._pad(task.image)  # (H + 2, W + 2, C)
+        self._padded_image = padded_image(task.image, task.network.padding)  # (H + 2, W + 2, C)
         self._mask = None if task.mask is None else task.mask[..., None].to(task.image.dtype)  # (H, W, 1)
         self._n_pixels = self._height * self._width if task.mask is None else int(task.mask.sum())
         self._objective = StripObjective(
@@ -71,7 +71,9 @@ class StripPass:
         sums = self._respond(gradients)
         found = self._backward(*sums) if gradients else []
         objective = self._objective
-        return Found(objective.clusters.clone(), objective.shown.clone(), objective.losses(), found)
+        clusters = objective.clusters.clone()
+        shown = clusters if objective.shown is objective.clusters else objective.shown.clone()
+        return Found(clusters, shown, objective.losses(), found)
 
     # ------------------------------------------------------------------ forward
 
@@ -82,7 +84,7 @@ class StripPass:
         self._scales: list[Tensor] = []
         for layer, component in enumerate(self._components):
             bias = component.bias
-            self._kernels.append(transformed_kernel(component.kernel) if layer else _as_matrix(component.kernel))
+            self._kernels.append(transformed_kernel(component.kernel) if layer else kernel_matrix(component.kernel))
             moments = self._moments[layer]
             moments.start()
             for top, bottom in self._each_strip():
@@ -296,11 +298,6 @@ class StripPass:
         """Two buffers, (n, p) each."""
         return self._buffer(0, n_rows).flatten(0, 1), self._buffer(1, n_rows).flatten(0, 1)
 
-    def _pad(self, image: Tensor) -> Tensor:
-        """The image with a border of one pixel, channels last."""
-        mode = "replicate" if self.task.network.padding == "replicate" else "constant"
-        return F.pad(image[None], (1, 1, 1, 1), mode=mode)[0].permute(1, 2, 0).contiguous()
-
 
 class _OfLastMap(NamedTuple):
     """The gradient of the last map from that of the response: slope, mixing (p, p), constant and mean (p,)."""
@@ -332,8 +329,3 @@ class _OfMap(NamedTuple):
     def strip(self, gradient: Tensor, values: Tensor, _: Tensor, out: Tensor) -> Tensor:
         torch.addcmul(self.constant, gradient, self.scale, out=out)
         return out.addcmul_(values, self.slope, value=-1)
-
-
-def _as_matrix(weight: Tensor) -> Tensor:
-    """A kernel (O, I, 3, 3) as the matrix (9 I, O) that neighborhoods are multiplied with."""
-    return weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous()

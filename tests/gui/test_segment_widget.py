@@ -10,6 +10,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QPushButton
 
 import napari_dfc as dfc
+from napari_dfc.devices import choose_device, load_torch
 from napari_dfc.gui.segment_widget import NO_IMAGE, SegmentWidget
 from napari_dfc.gui.worker import LayerRun
 
@@ -254,3 +255,12 @@ def test_what_a_run_will_take_is_said_and_follows_the_settings(widget: SegmentWi
 def test_nothing_is_foretold_where_no_run_can_start(widget: SegmentWidget) -> None:
     assert widget.estimate.value == ""
     assert not widget.estimate.visible
+
+
+def test_a_device_that_is_not_there_is_a_reason_in_words(widget: SegmentWidget, image: Image) -> None:
+    load_torch()
+    widget.form.control("device").value = "cuda" if choose_device().name != "cuda" else "mps"
+    assert not widget.start_button.enabled
+    assert "accepted here" in widget.hint.value
+    widget.form.control("device").value = "cpu"
+    assert widget.start_button.enabled

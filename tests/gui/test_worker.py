@@ -13,7 +13,7 @@ from qtpy.QtCore import QRunnable, QThreadPool
 
 import napari_dfc as dfc
 from napari_dfc.gui.layers import METADATA_KEY, image_plane
-from napari_dfc.gui.worker import LayerRun, Progress, gather
+from napari_dfc.gui.worker import LayerRun, Progress, RunInputs, gather
 from napari_dfc.segmentation import Run
 
 Wait = Callable[[LayerRun], LayerRun]
@@ -276,3 +276,16 @@ def test_fault_in_the_worker_is_said_and_raised(
         qtbot.waitUntil(lambda: not run.running, timeout=60_000)
     assert run.outcome == "Failed: broken on purpose"
     assert list(viewer.layers) == [image]
+
+
+def test_a_fault_while_the_image_is_read_ends_the_run_too(
+    viewer: ViewerModel, image: Image, finish: Wait, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: RunInputs, settings: dfc.Settings) -> Run:
+        raise RuntimeError("the file is gone")
+
+    monkeypatch.setattr(RunInputs, "prepare", broken)
+    with qtbot.captureExceptions() as raised:
+        run = finish(run_over(viewer, image))
+    assert run.outcome == "Failed: the file is gone"
+    assert [str(error) for _, error, _ in raised] == ["the file is gone"]

@@ -55,9 +55,7 @@ class SettingsForm(Container[Any]):
         return self._controls[name]
 
     def _take_preset(self, preset: str) -> None:
-        kept = {
-            name: self._controls[name].value for name in ("device", "seed", "threads", "repeatable", "memory_limit")
-        }
+        kept = {name: self._controls[name].value for name in ("device", "seed", "threads", "repeatable")}
         self.show_settings(Settings.from_preset(preset, **kept))
         self.changed.emit(self)
 

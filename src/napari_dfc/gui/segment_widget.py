@@ -135,13 +135,11 @@ class SegmentWidget(Container[Any]):
 
     def refresh(self) -> None:
         """Say whether a run can start, and why not."""
-        reason = "" if self.running else self._why_not()
+        reason, estimate = ("", "") if self.running else self._look_ahead()
         self.start_button.enabled = not (self.running or reason)
         self.stop_button.enabled = self.running
-        self.hint.value = reason
-        self.hint.visible = bool(reason)
-        self.estimate.value = "" if self.running or reason else f"Takes {self._inputs().plan(self.form.settings())}."
-        self.estimate.visible = bool(self.estimate.value)
+        self.hint.value, self.estimate.value = reason, estimate
+        self.hint.visible, self.estimate.visible = bool(reason), bool(estimate)
         self.status.visible = bool(self.status.value)
         self.progress.visible = self.running
 
@@ -176,14 +174,13 @@ class SegmentWidget(Container[Any]):
     def _chosen_others(self) -> list[Image]:
         return [layer for layer in self.others.value if layer is not self.image.value]
 
-    def _why_not(self) -> str:
-        """Why no run can start, in words; empty where one can."""
+    def _look_ahead(self) -> tuple[str, str]:
+        """Why no run can start, in words, and what it will take; the one or the other is empty."""
         try:
-            self.form.settings()
-            self._inputs()
+            plan = self._inputs().plan(self.form.settings())
         except (ValueError, TypeError) as error:
-            return str(error)
-        return ""
+            return str(error), ""
+        return "", f"Takes {plan}."
 
     # ------------------------------------------------------------------ what happens meanwhile
 

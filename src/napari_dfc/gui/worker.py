@@ -245,23 +245,22 @@ class LayerRun:
 
     def _work(self) -> Generator[Progress, None, Segmentation | _Refusal | None]:
         """The generator that the worker runs."""
-        total = self.settings.max_iterations
-        if not torch_is_loaded():
-            yield Progress(0, total, "Loading PyTorch, once after each start of napari ...")
         try:
-            run = self.inputs.prepare(self.settings)
-        except (ValueError, TypeError, ImportError) as error:
-            return _Refusal(str(error))
-        self._run = run
-        # the layer is made while nothing else is computed: that alone takes napari a tenth of a second
-        yield Progress(0, total, f"Starting on {run.device.title} ...", run.blank())
-        self._shown.wait(PREVIEW_PATIENCE)
-        try:
-            yield from self._optimize(run)
-        except MemoryError as error:
+            return (yield from self._prepare_and_optimize())
+        except (ValueError, TypeError, ImportError, MemoryError) as error:
             return _Refusal(str(error))
         except RuntimeError as error:  # of which napari's workers would make a warning, and never end
             raise EngineError(str(error)) from error
+
+    def _prepare_and_optimize(self) -> Generator[Progress, None, Segmentation | None]:
+        total = self.settings.max_iterations
+        if not torch_is_loaded():
+            yield Progress(0, total, "Loading PyTorch, once after each start of napari ...")
+        self._run = run = self.inputs.prepare(self.settings)
+        # the layer is made while nothing else is computed: that alone takes napari a tenth of a second
+        yield Progress(0, total, f"Starting on {run.device.title} ...", run.blank())
+        self._shown.wait(PREVIEW_PATIENCE)
+        yield from self._optimize(run)
         return None if self._called_off else run.result()
 
     def _optimize(self, run: Run) -> Generator[Progress, None, None]:
@@ -330,7 +329,7 @@ class LayerRun:
         metadata = self.inputs.metadata(result)
         if self.layer is not None:  # made before the first iteration; where it could not be, there is nowhere to go
             finish_labels(self.layer, self.inputs.plane, result.labels, colors=colors, metadata=metadata)
-        note = f" {result.note.capitalize()}." if result.note else ""
+        note = f" {result.note[0].upper()}{result.note[1:]}." if result.note else ""
         self._end(f"{result.n_labels} labels after {result.iterations} iterations: {result.ended}.{note}")
 
     def _fail(self, error: Exception) -> None:
@@ -390,7 +389,7 @@ class _Worker(GeneratorWorker):
 
 @dataclass(frozen=True)
 class _Refusal:
-    """Why a run could not begin."""
+    """Why a run gave no result."""
 
     reason: str
 

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import math
+
+import torch
+
+from napari_dfc.objective import StripObjective
+from napari_dfc.settings import Settings
+
+# one row of two pixels above another, two channels
+RESPONSE = torch.tensor([[[0.0, 1.0], [3.0, 1.0]], [[0.0, 5.0], [3.0, 4.0]]], dtype=torch.float64)
+
+
+def gradient_of(objective: StripObjective, rows: int) -> torch.Tensor:
+    """All rows, taken in strips."""
+    objective.start()
+    gradient = torch.zeros_like(RESPONSE)
+    for top in range(0, 2, rows):
+        objective.add(RESPONSE[top : top + rows + 1], top, gradient[top : top + rows], wanted=True)
+    return gradient
+
+
+def test_losses_and_gradient_of_two_by_two_pixels() -> None:
+    settings = Settings(n_channels=2, continuity_weight=10.0)
+    for rows in (1, 2):
+        objective = StripObjective((2, 2), settings, None, None, 2, rows, torch.float64)
+        gradient = gradient_of(objective, rows)
+        assert objective.clusters.tolist() == [[1, 0], [1, 1]]
+        losses = objective.losses()
+        # the winner leads by 1, 2, 5 and 1
+        similarity = sum(math.log1p(math.exp(-lead)) for lead in (1, 2, 5, 1)) / 4
+        assert math.isclose(float(losses.similarity), similarity)
+        # across: 3 and 0, 3 and 1 of four; down: 0 and 4, 0 and 3 of four
+        assert math.isclose(float(losses.continuity), 7 / 4 + 7 / 4)
+        assert math.isclose(float(losses.total), similarity + 35)
+        # upper left pixel: its share in the softmax, and the signs of its differences, + and 0 across, 0 and + down
+        loser = 1 / (1 + math.exp(1)) / 4
+        expected = torch.tensor(
+            [loser - 10 / 4, -loser - 10 / 4], dtype=torch.float64
+        )  # across: + and 0; down: 0 and +
+        torch.testing.assert_close(gradient[0, 0], expected)
+
+
+def test_painted_and_masked_pixels() -> None:
+    mask = torch.tensor([[True, True], [False, True]])
+    targets = torch.tensor([[1, -1], [-1, 0]])
+    settings = Settings(n_channels=2, continuity_weight=0.0, scribble_weight=3.0)
+    objective = StripObjective((2, 2), settings, mask, targets, 2, 2, torch.float64)
+    gradient = gradient_of(objective, 2)
+    losses = objective.losses()
+    assert math.isclose(float(losses.similarity), math.log1p(math.exp(-2)))  # of the one free pixel
+    assert math.isclose(float(losses.scribble), (math.log1p(math.exp(-1)) + math.log1p(math.exp(1))) / 2)
+    assert math.isclose(float(losses.continuity), 3 / 2 + 3 / 2)  # one pair across, one down
+    assert gradient[1, 0].tolist() == [0, 0]
+    share = 1 / (1 + math.exp(-1))  # of channel 1 at the lower right pixel, painted as channel 0
+    torch.testing.assert_close(gradient[1, 1], torch.tensor([-1.5 * share, 1.5 * share], dtype=torch.float64))
