@@ -356,9 +356,12 @@ def test_running_out_of_memory_steps_down_to_crops_says_so_and_gives_a_result(mo
     assert "ran out of memory: taken in smaller crops" in result.note
 
 
-def test_too_little_memory_for_anything_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()])
+def test_too_little_memory_for_anything_is_an_error_that_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def none_left(*given: object, **options: object) -> Iterator[Iteration]:
-        raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory")
+        raise error
 
     monkeypatch.setattr("napari_dfc.segmentation.optimize", none_left)
     with pytest.raises(MemoryError, match="close other programs"):

@@ -307,9 +307,10 @@ class Run:
             self.device = choose_device("cpu")
             self.plan = self._plan()
         else:
+            said = f" ({words.splitlines()[0]})" if words else ""
             raise MemoryError(
-                "there is not enough memory, even with the smallest crops: close other programs, or lower the channels "
-                f"({words.splitlines()[0]})"
+                "there is not enough memory, even with the smallest crops: close other programs, or lower the channels"
+                + said
             )
         logger.warning("%s", self._changes[-1])
 
