@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from napari_dfc.devices import load_torch
+
+load_torch()  # as the package loads it
+
 #: Set where a test of the window that is skipped is a failure.
 REQUIRE_GUI = "NAPARI_DFC_REQUIRE_GUI"
 

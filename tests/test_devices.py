@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -142,3 +145,13 @@ def _threads_of(device: Device) -> list[int]:
 )
 def test_a_lack_of_memory_is_known_by_its_words(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
+
+
+def test_loading_torch_leaves_the_environment_as_it_was() -> None:
+    code = (
+        "import os; before = dict(os.environ); from napari_dfc.devices import load_torch; "
+        "load_torch(); assert dict(os.environ) == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    own = {**os.environ, "GOMP_SPINCOUNT": "7"}
+    subprocess.run([sys.executable, "-c", f"{code}; assert os.environ['GOMP_SPINCOUNT'] == '7'"], check=True, env=own)

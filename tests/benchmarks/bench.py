@@ -13,8 +13,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.progress import track
+
+from napari_dfc.devices import load_torch
+
+torch = load_torch()  # as the package loads it
 
 #: Where results lie; not part of the project.
 RESULTS = Path(__file__).with_name("results")
