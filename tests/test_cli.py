@@ -319,3 +319,9 @@ def test_a_lack_of_memory_is_one_line(monkeypatch: pytest.MonkeyPatch, image: Pa
     monkeypatch.setattr("napari_dfc.segmentation.optimize", none_left)
     assert_refused(call("segment", image, "-o", out / "labels.tif"), "there is not enough memory")
     assert names(out) == []
+
+
+def test_help_shows_the_symbols_of_the_paper_and_the_defaults() -> None:
+    words = " ".join(call("segment", "--help").output.replace("│", " ").split())
+    assert "[mu]" in words
+    assert "[balanced: 60]" in words

@@ -41,7 +41,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
             continue
         limits = "" if parameter.least is None else f" {parameter.least:g} to {parameter.most:.10g}."
         default = "yes" if parameter.default is True else "no" if parameter.default is False else parameter.default
-        words = f"{parameter.meaning}{limits} [{DEFAULT_PRESET}: {default}]"
+        words = f"{parameter.meaning}{limits} [{DEFAULT_PRESET}: {default}]".replace("[", r"\[")  # no markup is meant
         optional: Any = Optional[parameter.type]  # noqa: UP045 - typer reads the type at run time
         annotation = Annotated[optional, typer.Option(help=words, rich_help_panel="Settings")]
         options.append(

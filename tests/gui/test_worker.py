@@ -289,3 +289,17 @@ def test_a_fault_while_the_image_is_read_ends_the_run_too(
         run = finish(run_over(viewer, image))
     assert run.outcome == "Failed: the file is gone"
     assert [str(error) for _, error, _ in raised] == ["the file is gone"]
+
+
+def test_nothing_is_reported_after_the_end(
+    viewer: ViewerModel, image: Image, finish: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_over(viewer, image, ENDLESS)
+    told: list[str] = []
+    run.progressed.connect(lambda progress: told.append("progress"))
+    run.ended.connect(lambda outcome: told.append("end"))
+    # napari's progress bar lets events be processed, and the run's end may be among them
+    monkeypatch.setattr(run._activity, "update", lambda n: run.stop())
+    finish(run)
+    assert told[-1] == "end"
+    assert told.count("end") == 1

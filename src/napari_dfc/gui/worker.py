@@ -295,8 +295,9 @@ class LayerRun:
 
             QTimer.singleShot(0, drawn)  # runs once the window has drawn what changed
         if self.running:
-            self._activity.update(progress.done - self._activity.n)
             self.progressed.emit(progress)
+            # last, because it lets napari process events: the run may have ended when it returns
+            self._activity.update(progress.done - self._activity.n)
 
     def _show_preview(self, labels: NDArray[Any]) -> None:
         if self.layer is None:
