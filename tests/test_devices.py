@@ -18,6 +18,7 @@ from napari_dfc.devices import (
     is_out_of_memory,
     load_torch,
 )
+from napari_dfc.settings import Precision
 
 CPU = Device("cpu", "CPU", "for the test")
 
@@ -155,3 +156,36 @@ def test_loading_torch_leaves_the_environment_as_it_was() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     own = {**os.environ, "GOMP_SPINCOUNT": "7"}
     subprocess.run([sys.executable, "-c", f"{code}; assert os.environ['GOMP_SPINCOUNT'] == '7'"], check=True, env=own)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "expected"),
+    [
+        (Device("cuda", "a card", ""), "auto", {"cuda": "tf32", "cudnn": "tf32"}),
+        (Device("cuda", "a card", ""), "float32", {"cuda": "ieee", "cudnn": "ieee"}),
+        (CPU, "bfloat16", {"cpu": "bf16"}),
+        (CPU, "auto", {"cpu": "ieee"}),
+    ],
+)
+def test_computing_multiplies_as_asked_and_leaves_pytorch_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, device: Device, precision: Precision, expected: dict[str, str]
+) -> None:
+    backends = torch.backends
+    places = {"cpu": backends.mkldnn.matmul, "cuda": backends.cuda.matmul, "cudnn": backends.cudnn.conv}
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    before = {name: place.fp32_precision for name, place in places.items()}
+    with computing(device, precision=precision):
+        assert {name: place.fp32_precision for name, place in places.items()} == {**before, **expected}
+        with computing(device, precision=precision):
+            pass
+        assert {name: place.fp32_precision for name, place in places.items()} == {**before, **expected}
+    assert {name: place.fp32_precision for name, place in places.items()} == before
+    assert torch.backends.cuda.matmul.allow_tf32 is False  # the older name still answers
+
+
+def test_a_processor_without_bfloat16_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    with computing(CPU, precision="bfloat16"):
+        assert torch.backends.mkldnn.matmul.fp32_precision == before

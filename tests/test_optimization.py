@@ -309,3 +309,17 @@ def test_no_run_with_crops_ends_before_all_were_seen() -> None:
     initialize(network, "xavier", torch.Generator().manual_seed(0))
     found = list(optimize(network, image, settings, crops=crops((40, 48), (20, 16))))
     assert len(found) == 7  # six crops, then the whole: from the first on there were no more than 8 labels
+
+
+def test_bfloat16_keeps_two_digits_of_the_gradients_and_leaves_the_weights_in_float32() -> None:
+    settings = Settings(n_channels=16, continuity_weight=2.0)
+    network, _ = pair(settings, torch.float32)
+    image = tissue(torch.float32)
+    exact, rounded = (
+        AutogradPass(Task(network, image, settings.change(precision=precision), None, None, 16, lambda: False))(True)
+        for precision in ("float32", "bfloat16")
+    )
+    assert 1e-5 < abs(exact.losses.total - rounded.losses.total) < 2e-2 * exact.losses.total
+    for one, other in zip(exact.gradients, rounded.gradients, strict=True):
+        assert other.dtype == torch.float32
+        assert (one - other).norm() < 0.2 * max(one.norm(), 1e-3)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import napari_dfc as dfc
+from napari_dfc import segmentation
 from napari_dfc.network import Network
 from napari_dfc.optimization import Iteration, optimize
 from napari_dfc.samples import read_sample
@@ -431,3 +432,14 @@ def test_a_run_that_stepped_down_is_repeated_by_its_record(monkeypatch: pytest.M
     again = dfc.segment(image, **first.record["settings"])
     assert again.record["crop"] == first.record["crop"]
     np.testing.assert_array_equal(again.labels, first.labels)
+
+
+def test_bfloat16_where_there_is_none_is_computed_in_float32_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segmentation, "has_bfloat16", lambda device: False)
+    image = read_sample("stained_tissue").image[:60, :80]
+    asked = dfc.segment(image, preset="fast", max_iterations=3, precision="bfloat16")
+    exact = dfc.segment(image, preset="fast", max_iterations=3, precision="float32")
+    assert asked.note.startswith("computed in float32: CPU")
+    assert asked.settings.precision == asked.record["settings"]["precision"] == "bfloat16"
+    np.testing.assert_array_equal(asked.labels, exact.labels)
+    np.testing.assert_array_equal(asked.losses, exact.losses)

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_dfc.settings import Precision
+
 if TYPE_CHECKING:
     import torch
 
@@ -21,6 +23,7 @@ __all__ = [
     "choose_device",
     "computing",
     "describe_devices",
+    "has_bfloat16",
     "is_out_of_memory",
     "load_torch",
     "release_memory",
@@ -31,6 +34,10 @@ __all__ = [
 
 #: How long threads of GNU OpenMP, PyTorch's on Linux, spin before they sleep, and the number of rounds we ask for.
 SPIN_VARIABLE, SPIN_COUNT = "GOMP_SPINCOUNT", "1000"
+
+
+#: PyTorch's words for the precision of products, for each of its libraries.
+Precisions = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -151,8 +158,34 @@ def describe_devices() -> list[tuple[str, str]]:
     return [(name, missing.get(name) or _title(name)) for name in ("cuda", "mps", "cpu")]
 
 
+def has_bfloat16(device: Device) -> bool:
+    """Whether a device multiplies in bfloat16 faster than in float32.
+
+    Parameters
+    ----------
+    device : Device
+
+    Examples
+    --------
+    >>> has_bfloat16(Device("mps", "Apple GPU", "as asked for"))
+    False
+    """
+    torch = load_torch()
+    if device.name == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.name == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
 @contextmanager
-def computing(device: Device, threads: int = 0, repeatable: bool = False, spare_a_core: bool = False) -> Iterator[int]:
+def computing(
+    device: Device,
+    threads: int = 0,
+    repeatable: bool = False,
+    spare_a_core: bool = False,
+    precision: Precision = "auto",
+) -> Iterator[int]:
     """Set PyTorch up for a computation in this thread, and leave it as it was found.
 
     Parameters
@@ -164,6 +197,8 @@ def computing(device: Device, threads: int = 0, repeatable: bool = False, spare_
         On CUDA, only algorithms that give the same result bit for bit.
     spare_a_core : bool
         One thread fewer where there are four or more, unless their number is given.
+    precision : {"auto", "float32", "bfloat16"}
+        Of matrix products and convolutions of float32 numbers.
 
     Yields
     ------
@@ -174,8 +209,9 @@ def computing(device: Device, threads: int = 0, repeatable: bool = False, spare_
     flags = torch.backends.cudnn
     deterministic, benchmark = flags.deterministic, flags.benchmark
     strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    before = _enter(torch.get_num_threads())
+    before, products = _enter(torch.get_num_threads(), _product_precisions())
     torch.set_num_threads(threads or (before - 1 if spare_a_core and before >= 4 else before))
+    _set_product_precisions(_wanted_precisions(device, precision))
     if repeatable and device.name == "cuda":
         flags.deterministic, flags.benchmark = True, False
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -184,33 +220,62 @@ def computing(device: Device, threads: int = 0, repeatable: bool = False, spare_
             yield torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
-        _leave()
+        if _leave():
+            _set_product_precisions(products)
         flags.deterministic, flags.benchmark = deterministic, benchmark
         if repeatable and device.name == "cuda":
             torch.use_deterministic_algorithms(strict, warn_only=warns)
 
 
-# PyTorch hands the number of threads that one thread sets on to threads that start later: what computations that run
-# side by side have to go back to is the number that the first of them found.
+# PyTorch hands the number of threads that one thread sets on to threads that start later, and the precision of products
+# is one for all threads: what computations that run side by side have to go back to is what the first of them found.
 _lock = threading.Lock()
 _computing = 0
-_threads_found = 0
+_found: tuple[int, Precisions] = (0, {})
 
 
-def _enter(threads: int) -> int:
-    """Processor threads without any computation under way."""
-    global _computing, _threads_found
+def _enter(threads: int, products: Precisions) -> tuple[int, Precisions]:
+    """Processor threads, and the precision of products, without any computation under way."""
+    global _computing, _found
     with _lock:
         if not _computing:
-            _threads_found = threads
+            _found = threads, products
         _computing += 1
-        return _threads_found
+        return _found
 
 
-def _leave() -> None:
+def _leave() -> bool:
+    """Whether it was the last computation under way."""
     global _computing
     with _lock:
         _computing -= 1
+        return not _computing
+
+
+def _product_backends() -> dict[str, Any]:
+    """Where PyTorch keeps the precision in which it multiplies float32 numbers."""
+    backends = load_torch().backends
+    return {"cpu": backends.mkldnn.matmul, "cuda": backends.cuda.matmul, "cudnn": backends.cudnn.conv}
+
+
+def _product_precisions() -> Precisions:
+    return {name: backend.fp32_precision for name, backend in _product_backends().items()}
+
+
+def _set_product_precisions(precisions: Precisions) -> None:
+    for name, backend in _product_backends().items():
+        if name in precisions and backend.fp32_precision != precisions[name]:
+            backend.fp32_precision = precisions[name]
+
+
+def _wanted_precisions(device: Device, precision: Precision) -> Precisions:
+    """What to ask PyTorch for; nothing where it is right as it is."""
+    if device.name == "cuda":
+        asked = "ieee" if precision == "float32" else "tf32"
+        return {"cuda": asked, "cudnn": asked}
+    if device.name == "cpu" and has_bfloat16(device):
+        return {"cpu": "bf16" if precision == "bfloat16" else "ieee"}
+    return {}
 
 
 def total_memory(device: Device) -> float:

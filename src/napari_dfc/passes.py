@@ -99,6 +99,8 @@ def cluster_dtype(n_channels: int) -> torch.dtype:
 class AutogradPass:
     """The plain way: PyTorch's own layers and derivatives, the whole image at once.
 
+    With ``precision="bfloat16"`` the network computes in it; weights, response and losses stay as they are.
+
     Parameters
     ----------
     task : Task
@@ -118,8 +120,11 @@ class AutogradPass:
     def __call__(self, gradients: bool) -> Found:
         """Compute with the network's present weights."""
         task = self.task
+        reduced = task.settings.precision == "bfloat16"
         with _checking(task.network, task.cancelled), torch.set_grad_enabled(gradients):
-            response = task.network(self._image, self._mask)  # (1, q, H, W)
+            with torch.autocast(task.image.device.type, torch.bfloat16, enabled=reduced):
+                response = task.network(self._image, self._mask)  # (1, q, H, W)
+            response = response.to(task.image.dtype)
             clusters = response.argmax(1)  # (1, H, W)
             losses = self._losses(response, clusters)
             weights = list(task.network.parameters())

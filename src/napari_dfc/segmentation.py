@@ -21,14 +21,22 @@ from torch import Tensor
 
 from napari_dfc import images
 from napari_dfc import scribbles as strokes
-from napari_dfc.devices import Device, as_torch_device, choose_device, computing, is_out_of_memory, release_memory
+from napari_dfc.devices import (
+    Device,
+    as_torch_device,
+    choose_device,
+    computing,
+    has_bfloat16,
+    is_out_of_memory,
+    release_memory,
+)
 from napari_dfc.memory import Plan, amount, crops, make_plan
 from napari_dfc.network import Network, initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration, n_candidates, optimize
 from napari_dfc.passes import Cancelled
 from napari_dfc.prediction import Picture, Predictor
-from napari_dfc.settings import DEFAULT_PRESET, Settings
+from napari_dfc.settings import DEFAULT_PRESET, Precision, Settings
 
 __all__ = ["LOSS_NAMES", "Run", "Segmentation", "segment"]
 
@@ -139,7 +147,11 @@ class _Response:
         network.load_state_dict(dict(self.weights))
         picture, predictor = Picture(image, mask), Predictor(network)
         first, margin = (np.empty(self.plane.shape, dtype=np.float32) for _ in range(2))
-        with computing(self.device, self.settings.threads, self.settings.repeatable), torch.no_grad():
+        settings = self.settings
+        with (
+            computing(self.device, settings.threads, settings.repeatable, precision=settings.precision),
+            torch.no_grad(),
+        ):
             predictor.measure(picture)
             for block in predictor.blocks(picture):
                 shares = block.values[..., : self.n_candidates].softmax(-1)
@@ -228,6 +240,12 @@ class Run:
         """The label count that ends the run: the number of painted classes, else ``settings.min_labels``."""
         return len(self._classes) or self.settings.min_labels
 
+    @property
+    def _precision(self) -> Precision:
+        """The precision asked for, where the device has it."""
+        wanted = self.settings.precision
+        return "float32" if wanted == "bfloat16" and not has_bfloat16(self.device) else wanted
+
     def cancel(self) -> None:
         """End the run from another thread, in the middle of an iteration; `result` keeps what there is."""
         self._cancelled.set()
@@ -261,7 +279,7 @@ class Run:
         iterations = optimize(
             network,
             image,
-            self.settings,
+            self.settings.change(precision=self._precision),
             mask=mask,
             targets=targets,
             n_classes=len(self._classes),
@@ -273,7 +291,9 @@ class Run:
         while True:
             # entered anew for each iteration: what the consumer does in between must not see our settings of PyTorch
             settings = self.settings
-            with computing(self.device, settings.threads, settings.repeatable, self.spare_a_core) as self._threads:
+            with computing(
+                self.device, settings.threads, settings.repeatable, self.spare_a_core, self._precision
+            ) as self._threads:
                 try:
                     iteration = next(iterations)
                 except StopIteration:
@@ -384,6 +404,8 @@ class Run:
     def _note(self, n_labels: int, kept: Iteration) -> str:
         """What the user should know, in sentences without the last full stop."""
         notes = list(dict.fromkeys(self._changes))
+        if self._precision != self.settings.precision:
+            notes.append(f"computed in float32: {self.device.title} has no bfloat16 arithmetic")
         if self._classes:
             absent = len(self._classes) - n_labels if self.settings.restrict_to_scribbles else 0
             if absent > 0:

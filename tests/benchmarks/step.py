@@ -18,6 +18,7 @@ from bench import machine, median_ratio, paired, parser, synchronize, table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from napari_dfc.devices import choose_device, computing, has_bfloat16
 from napari_dfc.network import Network, initialize
 from napari_dfc.passes import AutogradPass, Task
 from napari_dfc.settings import Settings
@@ -25,7 +26,9 @@ from napari_dfc.stripwise import StripPass
 from plain import plain_network, plain_optimizer, plain_step
 
 
-def measure(height: int, width: int, n_channels: int, n_conv: int, runs: int, device: str) -> list[object]:
+def measure(
+    height: int, width: int, n_channels: int, n_conv: int, runs: int, device: str, precision: str
+) -> list[object]:
     """A row of the table."""
     torch.manual_seed(0)
     image = torch.rand(3, height, width)
@@ -33,35 +36,36 @@ def measure(height: int, width: int, n_channels: int, n_conv: int, runs: int, de
     optimizer = plain_optimizer(plain)
     network = Network(3, n_channels, n_conv)
     initialize(network, "framework", torch.Generator().manual_seed(0))
-    settings = Settings(n_channels=n_channels, n_conv=n_conv)
+    settings = Settings(n_channels=n_channels, n_conv=n_conv, precision=precision)
+    chosen = choose_device(device)
     task = Task(network.to(device), image.to(device), settings, None, None, n_channels, lambda: False)
 
-    def ours_cold() -> StripPass | AutogradPass:
-        one_pass = StripPass(task) if device == "cpu" else AutogradPass(task)
-        one_pass(gradients=True)
-        return one_pass
+    def ours() -> None:
+        with computing(chosen, torch.get_num_threads(), precision=settings.precision):
+            one_pass(gradients=True)
 
     began = time.perf_counter()
-    one_pass = ours_cold()
+    one_pass = StripPass(task) if device == "cpu" else AutogradPass(task)
+    ours()
     synchronize(device)
     cold = time.perf_counter() - began
     batch = image[None].to(device)
     plain_step(plain, optimizer, batch, 1.0)
     pairs = paired(
         lambda: plain_step(plain, optimizer, batch, 1.0),
-        lambda: one_pass(gradients=True),
+        ours,
         runs,
         device,
         f"{width} x {height}, M = {n_conv}, {n_channels} channels",
     )
-    theirs, ours = (statistics.median(pair[index] for pair in pairs) for index in (0, 1))
+    their_time, our_time = (statistics.median(pair[index] for pair in pairs) for index in (0, 1))
     work = operations(height * width, 3, n_channels, n_conv)
     return [
         f"{width} x {height}",
         n_conv,
         n_channels,
-        f"{theirs:.3f}",
-        f"{ours:.3f}",
+        f"{their_time:.3f}",
+        f"{our_time:.3f}",
         f"**{median_ratio(pairs):.2f}**",
         f"{min(one / two for one, two in pairs):.2f} to {max(one / two for one, two in pairs):.2f}",
         f"{cold:.2f}",
@@ -97,12 +101,15 @@ def main() -> None:
     options = parser(__doc__.splitlines()[0])
     options.add_argument("--runs", type=int, default=7, help="pairs of runs")
     options.add_argument("--quick", action="store_true", help="only the size that the paper uses")
+    options.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"], help="of ours")
     given = options.parse_args()
+    if given.precision == "bfloat16" and not has_bfloat16(choose_device(given.device)):
+        raise SystemExit("this device has no bfloat16 arithmetic: there is nothing to measure")
     torch.set_num_threads(given.threads)
     cases = [(321, 481, 100, 2)]
     if not given.quick:
         cases += [(321, 481, 100, 3), (512, 512, 32, 2), (1024, 1024, 32, 2)]
-    rows = [measure(*case, given.runs, given.device) for case in cases]
+    rows = [measure(*case, given.runs, given.device, given.precision) for case in cases]
     print(machine(given.threads, given.device))
     head = ["pixels", "M", "channels", "published loop, s", "ours, s", "ratio", "of all pairs", "first, s"]
     print(table([*head, "GFLOP as published", "floor of those, s"], rows))
