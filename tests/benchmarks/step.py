@@ -10,11 +10,12 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from bench import machine, median_ratio, paired, parser, synchronize, table
+from bench import Results, machine, median_ratio, paired, parser, synchronize, table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -102,6 +103,7 @@ def main() -> None:
     options.add_argument("--runs", type=int, default=7, help="pairs of runs")
     options.add_argument("--quick", action="store_true", help="only the size that the paper uses")
     options.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"], help="of ours")
+    options.add_argument("--fresh", action="store_true", help="measure anew what an earlier call has measured")
     given = options.parse_args()
     if given.precision == "bfloat16" and not has_bfloat16(choose_device(given.device)):
         raise SystemExit("this device has no bfloat16 arithmetic: there is nothing to measure")
@@ -109,7 +111,11 @@ def main() -> None:
     cases = [(321, 481, 100, 2)]
     if not given.quick:
         cases += [(321, 481, 100, 3), (512, 512, 32, 2), (1024, 1024, 32, 2)]
-    rows = [measure(*case, given.runs, given.device, given.precision) for case in cases]
+    results = Results(f"step-{given.device}-{given.precision}-{given.runs}-{given.threads}", given.fresh)
+    rows = []
+    for case in cases:
+        measure_case = partial(measure, *case, given.runs, given.device, given.precision)
+        rows.append(results.get(" ".join(map(str, case)), measure_case))
     print(machine(given.threads, given.device))
     head = ["pixels", "M", "channels", "published loop, s", "ours, s", "ratio", "of all pairs", "first, s"]
     print(table([*head, "GFLOP as published", "floor of those, s"], rows))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
+from functools import partial
 
 import torch
 
-from bench import machine, parser, synchronize, table
+from bench import Results, machine, parser, synchronize, table
 from napari_dfc.network import Network, initialize
 from napari_dfc.prediction import Picture, Predictor
 
@@ -37,9 +38,14 @@ def main() -> None:
     options = parser(__doc__.splitlines()[0])
     options.add_argument("--runs", type=int, default=5)
     options.add_argument("--size", type=int, default=1024)
+    options.add_argument("--fresh", action="store_true", help="measure anew what an earlier call has measured")
     given = options.parse_args()
     torch.set_num_threads(given.threads)
-    rows = [measure(given.size, *case, given.runs, given.device) for case in ((100, 2), (32, 2))]
+    results = Results(f"throughput-{given.device}-{given.size}-{given.runs}-{given.threads}", given.fresh)
+    rows = [
+        results.get(str(case), partial(measure, given.size, *case, given.runs, given.device))
+        for case in ((100, 2), (32, 2))
+    ]
     print(machine(given.threads, given.device))
     print(table(["pixels", "M", "channels", "megapixels a second, median", "slowest"], rows))
 
