@@ -22,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 from scipy.io import loadmat
-from skimage.measure import label
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import Results, machine, parser, table
@@ -30,32 +29,16 @@ from bench import Results, machine, parser, table
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import napari_dfc as dfc
+from napari_dfc.metrics import published_overlaps
 from plain import plain_loop, plain_network
 
 MODES = ("all", "fine", "coarse")
 DEFAULT_ROOT = Path(__file__).parents[3] / "shared" / "data" / "BSDS500"
 
 
-def best_overlaps(prediction: NDArray[np.integer], segments: NDArray[np.integer]) -> list[float]:
-    """Of every segment, the largest IoU with a connected component of the prediction."""
-    parts = label(prediction, connectivity=1, background=-1)
-    n_parts = parts.max() + 1
-    both = np.bincount((segments.astype(np.int64) * n_parts + parts).ravel(), minlength=(segments.max() + 1) * n_parts)
-    both = both.reshape(-1, n_parts)  # (segments, parts)
-    union = both.sum(1, keepdims=True) + both.sum(0, keepdims=True) - both
-    overlaps = np.divide(both, union, out=np.zeros(both.shape), where=union > 0).max(1)
-    return overlaps[both.sum(1) > 0].tolist()
-
-
 def score(prediction: NDArray[np.integer], annotations: Sequence[NDArray[np.integer]]) -> dict[str, list[float]]:
     """The overlaps of an image in each mode."""
-    found = [best_overlaps(prediction, segments) for segments in annotations]
-    counts = [len(each) for each in found]
-    return {
-        "all": [overlap for each in found for overlap in each],
-        "fine": found[int(np.argmax(counts))],
-        "coarse": found[int(np.argmin(counts))],
-    }
+    return {mode: published_overlaps(prediction, annotations, mode).tolist() for mode in MODES}
 
 
 def annotations_of(path: Path) -> list[NDArray[np.integer]]:
