@@ -172,7 +172,7 @@ def test_computing_multiplies_as_asked_and_leaves_pytorch_as_it_was(
 ) -> None:
     backends = torch.backends
     places = {"cpu": backends.mkldnn.matmul, "cuda": backends.cuda.matmul, "cudnn": backends.cudnn.conv}
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     before = {name: place.fp32_precision for name, place in places.items()}
     with computing(device, precision=precision):
         assert {name: place.fp32_precision for name, place in places.items()} == {**before, **expected}
@@ -184,8 +184,7 @@ def test_computing_multiplies_as_asked_and_leaves_pytorch_as_it_was(
 
 
 def test_a_processor_without_bfloat16_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, "avx512_bf16": False})
     before = torch.backends.mkldnn.matmul.fp32_precision
     with computing(CPU, precision="bfloat16"):
         assert torch.backends.mkldnn.matmul.fp32_precision == before

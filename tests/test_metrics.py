@@ -49,9 +49,19 @@ def test_best_overlaps_are_those_of_a_plain_search(labels: np.ndarray, segments:
     np.testing.assert_allclose(best_overlaps(labels, segments), expected, rtol=1e-12)
 
 
-def test_regions_that_touch_at_corners_only_are_two() -> None:
-    labels = [[1, 2], [2, 1]]
-    assert best_overlaps(labels, [[1, 1], [1, 1]]).tolist() == [0.25]
+def test_overlap_of_every_segment_with_its_best_component() -> None:
+    segments = np.array([[1, 1, 2, 2], [1, 1, 2, 2]])
+    # two components of one label, which touch nowhere
+    prediction = np.array([[5, 5, 7, 5], [5, 5, 7, 5]])
+    assert best_overlaps(prediction, segments).tolist() == [1.0, 0.5]
+    # corners alone do not connect: the right part falls into four
+    prediction = np.array([[5, 5, 6, 7], [5, 5, 7, 6]])
+    assert best_overlaps(prediction, segments).tolist() == [1.0, 0.25]
+
+
+def test_a_blank_prediction_scores_each_segment_s_share_of_the_image() -> None:
+    segments = np.array([[1, 2, 2, 2], [3, 3, 3, 3]])
+    assert best_overlaps(np.zeros((2, 4), dtype=int), segments).tolist() == [1 / 8, 3 / 8, 4 / 8]
 
 
 def test_the_published_measure_pools_the_segments_of_all_images() -> None:

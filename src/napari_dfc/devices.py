@@ -174,7 +174,8 @@ def has_bfloat16(device: Device) -> bool:
     if device.name == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.name == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        found = torch.cpu.get_capabilities()
+        return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
     return False
 
 
@@ -209,7 +210,7 @@ def computing(
     flags = torch.backends.cudnn
     deterministic, benchmark = flags.deterministic, flags.benchmark
     strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    before, products = _enter(torch.get_num_threads(), _product_precisions())
+    before = _enter(torch.get_num_threads())
     torch.set_num_threads(threads or (before - 1 if spare_a_core and before >= 4 else before))
     _set_product_precisions(_wanted_precisions(device, precision))
     if repeatable and device.name == "cuda":
@@ -220,8 +221,7 @@ def computing(
             yield torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
-        if _leave():
-            _set_product_precisions(products)
+        _leave()
         flags.deterministic, flags.benchmark = deterministic, benchmark
         if repeatable and device.name == "cuda":
             torch.use_deterministic_algorithms(strict, warn_only=warns)
@@ -231,25 +231,27 @@ def computing(
 # is one for all threads: what computations that run side by side have to go back to is what the first of them found.
 _lock = threading.Lock()
 _computing = 0
-_found: tuple[int, Precisions] = (0, {})
+_threads_found = 0
+_products_found: Precisions = {}
 
 
-def _enter(threads: int, products: Precisions) -> tuple[int, Precisions]:
-    """Processor threads, and the precision of products, without any computation under way."""
-    global _computing, _found
+def _enter(threads: int) -> int:
+    """Processor threads without any computation under way."""
+    global _computing, _threads_found, _products_found
     with _lock:
         if not _computing:
-            _found = threads, products
+            _threads_found, _products_found = threads, _product_precisions()
         _computing += 1
-        return _found
+        return _threads_found
 
 
-def _leave() -> bool:
-    """Whether it was the last computation under way."""
+def _leave() -> None:
+    """The last computation under way puts the precision of products back."""
     global _computing
     with _lock:
         _computing -= 1
-        return not _computing
+        if not _computing:
+            _set_product_precisions(_products_found)
 
 
 def _product_backends() -> dict[str, Any]:

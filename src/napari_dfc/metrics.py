@@ -58,10 +58,9 @@ def best_overlaps(labels: ArrayLike, segments: ArrayLike) -> NDArray[np.float64]
     """
     predicted, truth = _pair(labels, segments)
     # `label` wants a background value: one that does not occur
-    regions = label(predicted.astype(np.int64), connectivity=1, background=int(predicted.min()) - 1) - 1
-    _, index = np.unique(truth, return_inverse=True)
-    shared = np.asarray(contingency_table(index.reshape(truth.shape), regions).todense())  # (S, P)
-    return np.asarray(_iou(shared).max(1), dtype=np.float64)
+    regions = label(predicted.astype(np.int64), connectivity=1, background=int(predicted.min()) - 1)
+    _, _, overlaps = _overlaps(regions, truth)  # (S, P)
+    return np.asarray(overlaps.max(1), dtype=np.float64)
 
 
 def published_overlaps(labels: ArrayLike, annotations: Sequence[ArrayLike], mode: Mode = "all") -> NDArray[np.float64]:
@@ -264,17 +263,19 @@ def object_f1(labels: ArrayLike, truth: ArrayLike, threshold: float = 0.5) -> fl
     predicted, known = _pair(labels, truth)
     if not 0.5 <= threshold < 1:
         raise ValueError(f"threshold is {threshold}; accepted is a number from 0.5 to below 1")
-    (names, index), (true_names, true_index) = (np.unique(each, return_inverse=True) for each in (predicted, known))
-    shared = np.asarray(contingency_table(true_index.reshape(known.shape), index.reshape(predicted.shape)).todense())
-    matches = (_iou(shared) > threshold)[true_names != 0][:, names != 0]
+    names, true_names, overlaps = _overlaps(predicted, known)
+    matches = (overlaps > threshold)[true_names != 0][:, names != 0]
     n_objects = matches.shape[0] + matches.shape[1]
     return 2 * float(matches.sum()) / n_objects if n_objects else 1.0
 
 
-def _iou(shared: NDArray[Any]) -> NDArray[np.float64]:
-    """Intersection over union of every pair, from the pixels that they share."""
+def _overlaps(predicted: NDArray[Any], known: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
+    """The values of both, and the intersection over union of every true one (rows) with every predicted one."""
+    (names, index), (true_names, true_index) = (np.unique(each, return_inverse=True) for each in (predicted, known))
+    table = contingency_table(true_index.reshape(known.shape), index.reshape(predicted.shape))
+    shared = np.asarray(table.todense())
     union = shared.sum(1, keepdims=True) + shared.sum(0, keepdims=True) - shared
-    return np.asarray(shared / union, dtype=np.float64)
+    return names, true_names, shared / union
 
 
 def _pair(labels: ArrayLike, truth: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""From an image to its `Segmentation`: one run of the optimization, and what is kept of it."""
+"""From an image to its `Segmentation`: one run of the optimization, to be consumed iteration by iteration."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import platform
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -22,8 +20,6 @@ from torch import Tensor
 from napari_dfc import images
 from napari_dfc import scribbles as strokes
 from napari_dfc.devices import (
-    Device,
-    as_torch_device,
     choose_device,
     computing,
     has_bfloat16,
@@ -31,136 +27,19 @@ from napari_dfc.devices import (
     release_memory,
 )
 from napari_dfc.memory import Plan, amount, crops, make_plan
-from napari_dfc.network import Network, initialize
+from napari_dfc.network import initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration, n_candidates, optimize
 from napari_dfc.passes import Cancelled
-from napari_dfc.prediction import Picture, Predictor
+from napari_dfc.result import KeptResponse, Segmentation, network_for, tensors_of
 from napari_dfc.settings import DEFAULT_PRESET, Precision, Settings
 
-__all__ = ["LOSS_NAMES", "Run", "Segmentation", "segment"]
+__all__ = ["Run", "segment"]
 
 logger = logging.getLogger(__name__)
 
-#: Columns of `Segmentation.losses`.
-LOSS_NAMES = ("similarity", "continuity", "scribble", "total")
-
 #: Version of the layout of `Segmentation.record`.
 RECORD_FORMAT = 1
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """A segmented image, and how it came about.
-
-    Parameters
-    ----------
-    labels : (H, W) ndarray of unsigned integers
-        Positive, 0 only where masked, or where a run with crops was stopped before it; in the smallest data type that
-        holds the numbers. A scribbled class keeps its value, the other clusters have the smallest unused integers by
-        falling area.
-    iterations : int
-        Updates of the network before this map.
-    n_labels : int
-        Different positive numbers in `labels`.
-    losses : (iterations + 1, 4) ndarray of float64
-        The losses of every iteration up to this map, the untrained network's first; columns as in `LOSS_NAMES`.
-    label_counts : (iterations + 1,) ndarray of int64
-        The number of labels in the map of every iteration up to this one.
-    settings : Settings
-        What the run was asked for.
-    device : Device
-        Where it was computed, and why there.
-    plan : Plan
-        How much memory it took, and in which crops.
-    ended : str
-        Why the run ended, in words.
-    note : str
-        What the user should know about this result; usually empty.
-    record : dict
-        Everything needed to run it again on the same image: settings, threads, versions, the image's digest, strokes.
-        Plain values, ready for JSON.
-    """
-
-    labels: NDArray[np.unsignedinteger[Any]]
-    iterations: int
-    n_labels: int
-    losses: NDArray[np.float64]
-    label_counts: NDArray[np.int64]
-    settings: Settings
-    device: Device
-    plan: Plan
-    ended: str
-    note: str
-    record: Mapping[str, Any]
-    _response: _Response = field(repr=False)
-    _run_numbers: NDArray[np.uint64] = field(repr=False)
-    _numbers: NDArray[np.uint64] = field(repr=False)
-
-    def __repr__(self) -> str:
-        rows, columns = self.labels.shape
-        return f"Segmentation({columns} x {rows} pixels, {self.n_labels} labels, {self.iterations} iterations)"
-
-    @property
-    def numbers_during_run(self) -> dict[int, int]:
-        """For every number in `labels`, the one that the same cluster had in the previews of the run."""
-        pairs = zip(self._numbers.tolist(), self._run_numbers.tolist(), strict=True)
-        present = set(np.unique(self.labels).tolist())
-        return {final: during for final, during in pairs if final in present}
-
-    @property
-    def confidence(self) -> NDArray[np.float32]:
-        """Softmax of the winning channel, (H, W) float32 in 0 to 1; NaN where there is no label.
-
-        Computed from the kept network when first asked for.
-        """
-        return self._probabilities[0]
-
-    @property
-    def margin(self) -> NDArray[np.float32]:
-        """How far the winning channel's softmax lies above the second's, (H, W) float32 in 0 to 1; NaN without a label.
-
-        Computed from the kept network when first asked for.
-        """
-        return self._probabilities[1]
-
-    @cached_property
-    def _probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return self._response.probabilities()
-
-
-@dataclass(frozen=True, eq=False)
-class _Response:
-    """What it takes to compute a kept map's response once more: small, unlike the response itself."""
-
-    plane: images.Plane
-    settings: Settings
-    weights: Mapping[str, Tensor]
-    n_candidates: int
-    device: Device
-    known: NDArray[np.bool_] | None
-
-    def probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Softmax of the winning channel, and its distance to the second."""
-        image, mask = _tensors(self.plane, self.device)
-        network = _network(self.plane, self.settings).to(image.device, image.dtype)
-        network.load_state_dict(dict(self.weights))
-        picture, predictor = Picture(image, mask), Predictor(network)
-        first, margin = (np.empty(self.plane.shape, dtype=np.float32) for _ in range(2))
-        settings = self.settings
-        with (
-            computing(self.device, settings.threads, settings.repeatable, precision=settings.precision),
-            torch.no_grad(),
-        ):
-            predictor.measure(picture)
-            for block in predictor.blocks(picture):
-                shares = block.values[..., : self.n_candidates].softmax(-1)
-                best = shares.topk(min(2, self.n_candidates), -1).values.cpu().numpy()  # (h, w, 2)
-                first[block.rows, block.columns] = best[..., 0]
-                margin[block.rows, block.columns] = best[..., 0] - (best[..., 1] if best.shape[-1] == 2 else 0)
-        if self.known is not None:
-            first[~self.known] = margin[~self.known] = np.nan
-        return first, margin
 
 
 class Run:
@@ -269,11 +148,11 @@ class Run:
         """The optimization from its start, with the present device and plan."""
         losses: list[Tensor] = []
         counts: list[int] = []
-        image, mask = _tensors(self.plane, self.device)
+        image, mask = tensors_of(self.plane, self.device)
         targets = None
         if self.scribbles is not None:
             targets = torch.from_numpy(self.scribbles.targets).to(image.device)
-        network = _network(self.plane, self.settings).to(image.dtype)
+        network = network_for(self.plane, self.settings).to(image.dtype)
         initialize(network, self.settings.initialization, torch.Generator().manual_seed(self.settings.seed))
         network.to(image.device)
         iterations = optimize(
@@ -389,7 +268,7 @@ class Run:
             ended=ended,
             note=self._note(n_labels, kept),
             record=self._record(kept, n_labels, ended),
-            _response=_Response(
+            _response=KeptResponse(
                 self.plane,
                 self.settings,
                 {name: weight.cpu() for name, weight in kept.weights.items()},
@@ -526,13 +405,3 @@ def segment(
     for _ in run:
         pass
     return run.result()
-
-
-def _network(plane: images.Plane, settings: Settings) -> Network:
-    return Network(len(plane.values), settings.n_channels, settings.n_conv, settings.padding)
-
-
-def _tensors(plane: images.Plane, device: Device) -> tuple[Tensor, Tensor | None]:
-    target = as_torch_device(device)
-    image = torch.from_numpy(plane.values).to(target)
-    return image, None if plane.mask is None else torch.from_numpy(plane.mask).to(target)

@@ -210,7 +210,7 @@ class Settings:
     precision: Precision = _parameter(
         "auto",
         "Precision",
-        "Of the products in which most of the time goes. auto: float32, on a CUDA device as TF32; bfloat16: three "
+        "Of the products in which most of the time goes. auto: float32, on a CUDA device as TF32; bfloat16: two "
         "digits, faster on processors that have it, and computed in float32 on all others.",
     )
     repeatable: bool = _parameter(

@@ -162,13 +162,11 @@ def main() -> None:
         means = [np.mean([overlap for each in images for overlap in each[mode]]) for mode in MODES]
         labels = np.mean([each["labels"] for each in images])
         rows.append([name, *(f"{mean:.4f}" for mean in means), f"{labels:.1f}", f"{spent[name] / len(paths):.1f}"])
-    for name in engines if "published loop" in found else ():
-        if name == "published loop":
-            continue
+    plain = found.pop("published loop", [])
+    for name, images in found.items() if plain else ():
         differences = []
         for mode in MODES:
-            ours, theirs = ([each[mode] for each in found[which]] for which in (name, "published loop"))
-            low, high = interval(ours, theirs)
+            low, high = interval([each[mode] for each in images], [each[mode] for each in plain])
             differences.append(f"{low:+.4f} to {high:+.4f}")
         rows.append([f"{name}, less the published loop: 95 % interval", *differences, "", ""])
     print(machine(given.threads, given.device))

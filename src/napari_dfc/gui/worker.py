@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from napari_dfc.optimization import Iteration
-    from napari_dfc.segmentation import Run, Segmentation
+    from napari_dfc.result import Segmentation
+    from napari_dfc.segmentation import Run
 
 __all__ = ["LayerRun", "Progress", "RunInputs", "gather"]
 
