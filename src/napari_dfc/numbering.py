@@ -70,9 +70,11 @@ def apply_numbers(
     >>> apply_numbers(np.array([[0, 1]]), np.array([4, 300], dtype=np.uint64))
     array([[  4, 300]], dtype=uint16)
     """
-    used = np.bincount(clusters.ravel() if mask is None else clusters[mask], minlength=len(numbers)) > 0
-    dtype = np.min_scalar_type(int(numbers[used].max(initial=1)))
-    labels: NDArray[np.unsignedinteger[Any]] = np.where(used, numbers, 0).astype(dtype)[clusters]  # (H, W)
+    if numbers.max() > np.iinfo(np.uint8).max:  # else the count, as slow as all the rest, would change nothing
+        used = np.bincount(clusters.ravel() if mask is None else clusters[mask], minlength=len(numbers)) > 0
+        numbers = np.where(used, numbers, 0)
+    dtype = np.min_scalar_type(max(int(numbers.max()), 1))
+    labels: NDArray[np.unsignedinteger[Any]] = numbers.astype(dtype)[clusters]  # (H, W)
     if mask is not None:
         labels[~mask] = 0
     return labels

@@ -5,6 +5,7 @@ Each figure is the wall time of a fresh process, in turn with one of Python alon
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import subprocess
@@ -41,6 +42,8 @@ def main() -> None:
     options.add_argument("--runs", type=int, default=7)
     options.add_argument("--skip-widget", action="store_true", help="where there is no display")
     given = options.parse_args()
+    if not given.skip_widget and sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ):
+        raise SystemExit("there is no display for the widget: call it under xvfb-run, or with --skip-widget")
     python = [sys.executable, "-c", "pass"]
     commands = {
         "`import napari_dfc`": [sys.executable, "-c", "import napari_dfc"],
