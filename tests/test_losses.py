@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_dfc.losses import continuity_loss, scribble_loss, similarity_loss
+from napari_dfc.losses import continuity_loss, painted_shares, scribble_loss, similarity_loss
 
 #: Two channels on 2x2 pixels; softmax of (0, log 3) is (1/4, 3/4).
 RESPONSE = torch.tensor([[[[0.0, 0.0], [0.0, 0.0]], [[math.log(3), 0.0], [0.0, math.log(3)]]]], dtype=torch.float64)
@@ -54,6 +54,18 @@ def test_scribble_counts_painted_pixels_only() -> None:
     targets = torch.tensor([[[1, -1], [-1, 0]]])
     assert scribble_loss(RESPONSE, targets).item() == pytest.approx(-(math.log(3 / 4) + math.log(1 / 4)) / 2)
     assert scribble_loss(RESPONSE, torch.full((1, 2, 2), -1)).item() == 0
+
+
+def test_balanced_scribble_counts_every_class_alike() -> None:
+    targets = torch.tensor([[[1, 1], [1, 0]]])
+    ones = -(math.log(3 / 4) + 2 * math.log(1 / 2)) / 3
+    assert scribble_loss(RESPONSE, targets, balanced=True).item() == pytest.approx((ones - math.log(1 / 4)) / 2)
+
+
+def test_painted_shares_leave_out_absent_classes() -> None:
+    targets = torch.tensor([0, 2, 2, -1])
+    assert painted_shares(targets, n_clusters=5, balanced=True).tolist() == [0.5, 0.25, 0.25, 0]
+    assert painted_shares(targets, n_clusters=5, balanced=False).tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
 
 
 def test_gradients_are_those_of_pytorch_s_own_losses() -> None:

@@ -21,7 +21,14 @@ from napari_dfc.settings import Settings
 from napari_dfc.stripwise import StripPass
 from plain import plain_loop, plain_network, plain_optimizer, plain_step
 
-LITERAL = {"restrict_to_scribbles": False, "keep_min_labels": False, "scribble_weight": 0.5, "padding": "zeros"}
+LITERAL = {
+    "restrict_to_scribbles": False,
+    "balance_scribbles": False,
+    "similarity_weight": 1.0,
+    "keep_min_labels": False,
+    "scribble_weight": 0.5,
+    "padding": "zeros",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +82,7 @@ def strokes_for(scribbled: bool, image: Tensor, n_channels: int) -> tuple[dict[s
         return {}, None
     strokes = prepare_scribbles(tissue_strokes(*image.shape[1:]), image.shape[1:], n_channels)
     targets = torch.from_numpy(strokes.targets)
-    return {"targets": targets, "n_classes": 2}, torch.where(targets < 0, 255, targets).flatten()
+    return {"targets": targets, "least": 2}, torch.where(targets < 0, 255, targets).flatten()
 
 
 # The loop is chaotic: rounding grows by a factor of 1 to 10 an iteration, and so does the difference between the plain
@@ -111,7 +118,7 @@ def test_float32_iterations_agree_with_the_plain_loop_from_the_same_state(
     ours, theirs = pair(settings, torch.float32)
     strokes, plain_strokes = strokes_for(scribbled, image, 24)
     optimizer = plain_optimizer(theirs)
-    one_pass = kind(Task(ours, image, settings, None, strokes.get("targets"), 24, lambda: False))
+    one_pass = kind(Task(ours, image, settings, None, strokes.get("targets"), lambda: False))
     rows: list[Tensor] = []  # of the response, which the strips do not keep
     add = StripObjective.add
 
@@ -181,20 +188,20 @@ def test_run_ends_one_update_after_few_enough_labels() -> None:
     assert all(count > 6 for count in counts[:-2])
 
 
-@pytest.mark.parametrize("restricted", [False, True])
-def test_being_ahead_of_the_label_counts_changes_no_result(monkeypatch: pytest.MonkeyPatch, restricted: bool) -> None:
+@pytest.mark.parametrize("painted", [False, True])
+def test_being_ahead_of_the_label_counts_changes_no_result(monkeypatch: pytest.MonkeyPatch, painted: bool) -> None:
     settings = Settings(max_iterations=30, min_labels=6, n_channels=16, continuity_weight=5.0)
     options: dict[str, object] = {}
-    if restricted:
+    if painted:
         targets = torch.full((32, 40), -1)
         targets[3], targets[20] = 0, 1
-        options = {"targets": targets, "n_classes": 2}
+        options = {"targets": targets, "least": 2}
     expected = iterations(settings, **options)
     monkeypatch.setattr(optimization, "_ahead", lambda device: 3)
     found = iterations(settings, **options)
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
-        assert (one.number, one.n_labels, one.n_winning) == (other.number, other.n_labels, other.n_winning)
+        assert (one.number, one.n_labels) == (other.number, other.n_labels)
         assert torch.equal(one.clusters, other.clusters)
         assert all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
 
@@ -244,18 +251,6 @@ def test_cancelling_ends_an_iteration_in_the_middle(calls: int) -> None:
     settings = Settings(max_iterations=5, min_labels=1, n_channels=8)
     with pytest.raises(Cancelled):
         iterations(settings, cancelled=lambda: next(asked) >= calls)
-
-
-def test_restricted_output_has_painted_classes_only() -> None:
-    strokes = prepare_scribbles(tissue_strokes(), (72, 96), 12)
-    image = tissue(torch.float32)
-    options = {"targets": torch.from_numpy(strokes.targets), "n_classes": 2}
-    restricted = iterations(Settings(max_iterations=2, n_channels=12), image, **options)
-    free = iterations(Settings(max_iterations=2, n_channels=12, restrict_to_scribbles=False), image, **options)
-    assert int(restricted[0].clusters.max()) <= 1
-    assert int(free[0].clusters.max()) > 1
-    assert [one.n_labels for one in restricted] == [2, 2, 2]
-    assert [one.n_winning for one in restricted] == [one.n_winning for one in free]  # the loop itself is the same
 
 
 def test_replicated_border_of_a_flat_surround_looks_like_the_rest_of_it() -> None:
@@ -316,7 +311,7 @@ def test_bfloat16_keeps_two_digits_of_the_gradients_and_leaves_the_weights_in_fl
     network, _ = pair(settings, torch.float32)
     image = tissue(torch.float32)
     exact, rounded = (
-        AutogradPass(Task(network, image, settings.change(precision=precision), None, None, 16, lambda: False))(True)
+        AutogradPass(Task(network, image, settings.change(precision=precision), None, None, lambda: False))(True)
         for precision in ("float32", "bfloat16")
     )
     assert 1e-5 < abs(exact.losses.total - rounded.losses.total) < 2e-2 * exact.losses.total

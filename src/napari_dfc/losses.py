@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["continuity_loss", "scribble_loss", "similarity_loss"]
+__all__ = ["continuity_loss", "painted_shares", "scribble_loss", "similarity_loss"]
 
 
 def similarity_loss(response: Tensor, clusters: Tensor, pixels: Tensor | None = None) -> Tensor:
@@ -81,7 +81,7 @@ def continuity_loss(response: Tensor, pixels: Tensor | None = None) -> Tensor:
     return total
 
 
-def scribble_loss(response: Tensor, targets: Tensor) -> Tensor:
+def scribble_loss(response: Tensor, targets: Tensor, balanced: bool = False) -> Tensor:
     r"""Cross-entropy of the painted pixels' response against their scribbled class.
 
     Parameters
@@ -90,6 +90,8 @@ def scribble_loss(response: Tensor, targets: Tensor) -> Tensor:
         Normalized response :math:`r'`.
     targets : (1, H, W) Tensor of int64
         Channel :math:`s_n` of each painted pixel's class, negative where nothing is painted.
+    balanced : bool
+        Whether every class counts alike; else every painted pixel does, as in the paper.
 
     Returns
     -------
@@ -98,9 +100,9 @@ def scribble_loss(response: Tensor, targets: Tensor) -> Tensor:
 
     Notes
     -----
-    .. math:: L_{scr} = -\frac{1}{\sum_n u_n} \sum_n u_n \log \operatorname{softmax}(r'_n)_{s_n}
+    .. math:: L_{scr} = -\sum_n u_n \log \operatorname{softmax}(r'_n)_{s_n}
 
-    with :math:`u_n = 1` on painted pixels and 0 elsewhere.
+    with the shares :math:`u_n` of `painted_shares`.
 
     Examples
     --------
@@ -110,7 +112,42 @@ def scribble_loss(response: Tensor, targets: Tensor) -> Tensor:
     0.6931
     """
     painted = targets >= 0
-    return _mean(F.cross_entropy(response, targets.clamp(min=0), reduction="none"), painted)
+    cross_entropy = F.cross_entropy(response, targets.clamp(min=0), reduction="none")
+    shares = painted_shares(targets, response.shape[1], balanced).to(response.dtype)
+    return torch.where(painted, cross_entropy * shares, 0).sum()
+
+
+def painted_shares(targets: Tensor, n_clusters: int, balanced: bool) -> Tensor:
+    r"""How much each pixel counts in the scribble loss.
+
+    Parameters
+    ----------
+    targets : Tensor of int64
+        Channel of each painted pixel's class, negative where nothing is painted.
+    n_clusters : int
+        Channels of the response.
+    balanced : bool
+        Whether every class counts alike; else every painted pixel does.
+
+    Returns
+    -------
+    Tensor of float64
+        Of the shape of `targets`, 0 where nothing is painted; they add up to 1. On Apple's GPU, which has no float64,
+        float32.
+
+    Examples
+    --------
+    >>> import torch
+    >>> painted_shares(torch.tensor([0, 0, 1, -1]), n_clusters=3, balanced=True).tolist()
+    [0.25, 0.25, 0.5, 0.0]
+    """
+    painted = targets >= 0
+    dtype = torch.float32 if targets.device.type == "mps" else torch.float64
+    index = targets.clamp(min=0) if balanced else torch.zeros_like(targets)
+    counts = torch.zeros(n_clusters, dtype=dtype, device=targets.device)
+    counts.scatter_add_(0, index.flatten(), painted.flatten().to(dtype))
+    shares = torch.where(painted, 1 / counts[index].clamp(min=1), 0)
+    return shares / (counts > 0).sum().clamp(min=1)
 
 
 def _mean(values: Tensor, chosen: Tensor | None) -> Tensor:

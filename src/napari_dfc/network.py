@@ -67,11 +67,13 @@ class Network(nn.Module):
     n_inputs : int
         Channels of the image.
     n_channels : int
-        Feature and cluster channels, ``p = q`` in the paper.
+        Feature channels, ``p`` in the paper.
     n_conv : int
         Convolution components, ``M`` in the paper.
     padding : {"zeros", "replicate"}
         What the convolutions see beyond the border of the image: zeros, or its outermost pixels once more.
+    n_clusters : int, optional
+        Channels of the response, ``q`` in the paper; as many as `n_channels` by default.
 
     References
     ----------
@@ -89,14 +91,17 @@ class Network(nn.Module):
     2
     """
 
-    def __init__(self, n_inputs: int, n_channels: int, n_conv: int, padding: Padding = "zeros") -> None:
+    def __init__(
+        self, n_inputs: int, n_channels: int, n_conv: int, padding: Padding = "zeros", n_clusters: int | None = None
+    ) -> None:
         super().__init__()
         self.n_inputs, self.n_channels, self.n_conv, self.padding = n_inputs, n_channels, n_conv, padding
+        self.n_clusters = n_channels if n_clusters is None else n_clusters
         widths = [n_inputs] + [n_channels] * n_conv
         self.convolutions = nn.ModuleList(_convolution(width, n_channels, 3, padding) for width in widths[:-1])
         self.normalizations = nn.ModuleList(Normalization(n_channels) for _ in range(n_conv))
-        self.classifier = _convolution(n_channels, n_channels, 1, padding)
-        self.response_normalization = Normalization(n_channels)
+        self.classifier = _convolution(n_channels, self.n_clusters, 1, padding)
+        self.response_normalization = Normalization(self.n_clusters)
 
     @property
     def receptive_radius(self) -> int:

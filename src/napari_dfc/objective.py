@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from napari_dfc.losses import painted_shares
 from napari_dfc.passes import Losses, cluster_dtype
 from napari_dfc.settings import Settings
 
@@ -21,21 +22,22 @@ class StripObjective:
     settings : Settings
     mask : (H, W) Tensor of bool, or None
     targets : (H, W) Tensor of int64, or None
-    n_candidates : int
+    n_clusters : int
+        Channels of the response.
     strip_rows : int
         Largest height of a strip.
     dtype : torch.dtype
 
     Attributes
     ----------
-    clusters, shown : (H, W) Tensor of uint8 or int16
+    clusters : (H, W) Tensor of uint8 or int16
         As in `napari_dfc.passes.Found`, of the strips that have come.
 
     Notes
     -----
     With the softmax :math:`p` of the response and the wanted channel :math:`t_n`, the derivative of the cross-entropy
-    is :math:`w_n (p_{n,i} - [i = t_n])`, where :math:`w_n` is one over the number of unpainted pixels, or the scribble
-    weight over the number of painted ones. The derivative of a difference's absolute value is its sign.
+    is :math:`w_n (p_{n,i} - [i = t_n])`, where :math:`w_n` is the pixel's share in the mean over all unpainted or all
+    painted pixels, times the weight of that loss. The derivative of a difference's absolute value is its sign.
     """
 
     def __init__(
@@ -44,37 +46,40 @@ class StripObjective:
         settings: Settings,
         mask: Tensor | None,
         targets: Tensor | None,
-        n_candidates: int,
+        n_clusters: int,
         strip_rows: int,
         dtype: torch.dtype,
     ) -> None:
         self._height, self._width = shape
-        self._settings, self._targets, self._n_candidates = settings, targets, n_candidates
-        n_channels = settings.n_channels
-        small = cluster_dtype(n_channels)
-        self.clusters = torch.zeros(shape, dtype=small)
-        self.shown = self.clusters if n_candidates == n_channels else torch.zeros(shape, dtype=small)
-        self._differences = torch.empty(strip_rows * self._width * n_channels, dtype=dtype)
+        self._settings, self._targets = settings, targets
+        self.clusters = torch.zeros(shape, dtype=cluster_dtype(n_clusters))
+        self._differences = torch.empty(strip_rows * self._width * n_clusters, dtype=dtype)
         self._signs = torch.empty_like(self._differences)
-        self._sign_above = torch.zeros(self._width, n_channels, dtype=dtype)  # of the row above the strip
+        self._sign_above = torch.zeros(self._width, n_clusters, dtype=dtype)  # of the row above the strip
 
         usable = torch.ones(shape, dtype=torch.bool) if mask is None else mask
         painted = torch.zeros_like(usable) if targets is None else (targets >= 0) & usable
-        self._n_painted, self._n_free = int(painted.sum()), int((usable & ~painted).sum())
+        self._n_free = int((usable & ~painted).sum())
         self._painted = painted if targets is not None else None
+        self._similarity_weight = 1.0 if targets is None else settings.similarity_weight
         self._weights: Tensor | None = None
         if mask is not None or targets is not None:
             weights = torch.zeros(shape, dtype=dtype)
-            weights[usable & ~painted] = 1 / max(self._n_free, 1)
-            weights[painted] = settings.scribble_weight / max(self._n_painted, 1)
+            weights[usable & ~painted] = self._similarity_weight / max(self._n_free, 1)
+            if targets is not None:
+                self._shares = painted_shares(
+                    targets.masked_fill(~usable, -1), n_clusters, settings.balance_scribbles
+                ).to(dtype)
+                weights += settings.scribble_weight * self._shares
             self._weights = weights
+        self._usable = mask
         self._across = self._down = None
         n_across, n_down = self._height * (self._width - 1), (self._height - 1) * self._width
         if mask is not None:
             across, down = mask[:, 1:] & mask[:, :-1], mask[1:] & mask[:-1]
             n_across, n_down = int(across.sum()), int(down.sum())
             self._across, self._down = across[..., None].to(dtype), down[..., None].to(dtype)  # (H, W, 1)
-        self._n_across, self._n_down = max(n_across, 1) * n_channels, max(n_down, 1) * n_channels
+        self._n_across, self._n_down = max(n_across, 1) * n_clusters, max(n_down, 1) * n_clusters
 
     def start(self) -> None:
         """Begin a new pass: the next strip is the topmost one."""
@@ -99,9 +104,6 @@ class StripObjective:
         here = response[:n_rows].flatten(0, 1)  # (n, q)
         labels = here.argmax(1)
         self.clusters[top : top + n_rows].copy_(labels.view(n_rows, -1))
-        if self.shown is not self.clusters:
-            among = here[:, : self._n_candidates].argmax(1)
-            self.shown[top : top + n_rows].copy_(among.view(n_rows, -1))
         self._add_cross_entropies(here, labels, top, gradient.flatten(0, 1), wanted)
 
         scale = self._settings.continuity_weight
@@ -128,9 +130,9 @@ class StripObjective:
         """The losses of all strips."""
         settings = self._settings
         similarity = self._similarity / max(self._n_free, 1)
-        scribble = self._scribble / max(self._n_painted, 1)
+        scribble = self._scribble
         continuity = self._differences_across / self._n_across + self._differences_down / self._n_down
-        total = similarity + settings.continuity_weight * continuity + settings.scribble_weight * scribble
+        total = self._similarity_weight * similarity + settings.continuity_weight * continuity + settings.scribble_weight * scribble
         return Losses(*(torch.tensor(each, dtype=torch.float64) for each in (similarity, continuity, scribble, total)))
 
     def _add_cross_entropies(self, here: Tensor, labels: Tensor, top: int, gradient: Tensor, wanted: bool) -> None:
@@ -143,13 +145,13 @@ class StripObjective:
             target = torch.where(painted, self._targets[rows].flatten(), labels)
             # written so, a painted class with a vanishing share keeps a finite loss
             cross_entropy += here.gather(1, labels[:, None])[:, 0] - here.gather(1, target[:, None])[:, 0]
-            self._scribble += float(cross_entropy[painted].sum())
+            self._scribble += float((cross_entropy[painted] * self._shares[rows].flatten()[painted]).sum())
             cross_entropy = cross_entropy.masked_fill(painted, 0)
             labels = target
-        if weights is None:
+        if self._usable is None:
             self._similarity += float(cross_entropy.sum())
         else:
-            self._similarity += float(cross_entropy[weights > 0].sum())
+            self._similarity += float(cross_entropy[self._usable[rows].flatten()].sum())
         if not wanted:
             return
         if weights is None:

@@ -15,7 +15,7 @@ from napari_dfc.prediction import Picture, Predictor
 from napari_dfc.settings import Settings
 from napari_dfc.stripwise import StripPass
 
-__all__ = ["Iteration", "n_candidates", "optimize"]
+__all__ = ["Iteration", "optimize"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,6 @@ class Iteration:
         Channel that wins at each pixel, on the device.
     n_labels : int
         Channels in `clusters`, among the pixels that take part.
-    n_winning : int
-        Channels that win anywhere when none is excluded; the count that ends the run.
     losses : Losses
         Of this response; with crops, of the last crop's.
     weights : dict of Tensor
@@ -45,7 +43,6 @@ class Iteration:
     number: int
     clusters: Tensor
     n_labels: int
-    n_winning: int
     losses: Losses
     weights: Mapping[str, Tensor]
     known: Tensor | None = None
@@ -59,7 +56,7 @@ def optimize(
     *,
     mask: Tensor | None = None,
     targets: Tensor | None = None,
-    n_classes: int = 0,
+    least: int | None = None,
     cancelled: Callable[[], bool] | None = None,
     crops: Sequence[tuple[slice, slice]] = (),
 ) -> Iterator[Iteration]:
@@ -76,8 +73,8 @@ def optimize(
         True where a pixel takes part.
     targets : (H, W) Tensor of int64, optional
         Channel of the painted class, negative where nothing is painted.
-    n_classes : int
-        Painted classes; they are the first channels.
+    least : int, optional
+        The label count that ends the run; ``settings.min_labels`` by default.
     cancelled : callable, optional
         Asked between the layers, forward and backward; once it is true, `Cancelled` is raised.
     crops : sequence of (slice, slice)
@@ -88,13 +85,11 @@ def optimize(
     ------
     Iteration
         At most ``settings.max_iterations + 1``: the untrained network's, then one after each update. The last one is
-        the first after the update that follows a label count of at most ``settings.min_labels``, or of at most
-        `n_classes` with strokes.
+        the first after the update that follows a label count of at most `least`.
     """
-    least = n_classes if targets is not None else settings.min_labels
+    least = settings.min_labels if least is None else least
     descent = _Descent(list(network.parameters()), settings.learning_rate, settings.momentum)
-    candidates = n_candidates(settings, n_classes)
-    task = Task(network, image, settings, mask, targets, candidates, cancelled or (lambda: False))
+    task = Task(network, image, settings, mask, targets, cancelled or (lambda: False))
     view = _Crops(task, crops) if len(crops) > 1 else _Whole(task)
 
     waiting: deque[_Pending] = deque()
@@ -107,45 +102,34 @@ def optimize(
         while waiting and (final or len(waiting) > view.ahead):
             iteration = waiting.popleft().iteration()
             yield iteration
-            if iteration.complete and iteration.n_winning <= least and iteration.number < settings.max_iterations:
+            if iteration.complete and iteration.n_labels <= least and iteration.number < settings.max_iterations:
                 # the iteration after this one is the last; it may have been made already
                 last = waiting[0] if waiting else _Pending(iteration.number + 1, view.finish(), network, view)
                 yield last.iteration()
                 return
 
 
-def n_candidates(settings: Settings, n_classes: int) -> int:
-    """How many channels, the first ones, may win: all, or the painted classes where the output is restricted."""
-    restricted = settings.restrict_to_scribbles and n_classes >= 2
-    return n_classes if restricted else settings.n_channels
-
-
 class _Pending:
-    """An iteration whose label counts are on their way from the device."""
+    """An iteration whose label count is on its way from the device."""
 
     def __init__(self, number: int, found: Found, network: Network, view: _Whole | _Crops) -> None:
         self._number, self._found, self._weights = number, found, weights_of(network)
         self._known, self._complete = view.known, view.complete
-        counts = [_count(found.clusters, view.known, network.n_channels)]
-        if found.shown is not found.clusters:
-            counts.append(_count(found.shown, view.known, network.n_channels))
-        self._counts = torch.stack(counts)
+        self._count = _count(found.clusters, view.known, network.n_clusters)
         self._arrived = None
-        if self._counts.is_cuda:
-            self._counts = self._counts.to("cpu", non_blocking=True)
+        if self._count.is_cuda:
+            self._count = self._count.to("cpu", non_blocking=True)
             self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._arrived.record()
 
     def iteration(self) -> Iteration:
-        """The iteration; waits until its counts are there."""
+        """The iteration; waits until its count is there."""
         if self._arrived is not None:
             self._arrived.synchronize()
-        counts = self._counts.tolist()
         return Iteration(
             number=self._number,
-            clusters=self._found.shown,
-            n_labels=counts[-1],
-            n_winning=counts[0],
+            clusters=self._found.clusters,
+            n_labels=int(self._count),
             losses=self._found.losses,
             weights=self._weights,
             known=self._known,
@@ -182,9 +166,7 @@ class _Crops:
         self._order: list[int] = []
         self._pass: Pass | None = None
         shape, device = task.image.shape[1:], task.image.device
-        self._clusters = torch.zeros(shape, dtype=cluster_dtype(task.settings.n_channels), device=device)
-        all_may_win = task.n_candidates == task.settings.n_channels
-        self._shown = self._clusters if all_may_win else torch.zeros_like(self._clusters)
+        self._clusters = torch.zeros(shape, dtype=cluster_dtype(task.network.n_clusters), device=device)
         self.known = torch.zeros(shape, dtype=torch.bool, device=device)
         self._unseen = set(range(len(self._crops)))
         self._losses: Losses
@@ -210,10 +192,7 @@ class _Crops:
             self._pass.take(part)
         found = self._pass(gradients=True)
         self._losses = found.losses
-        self._clusters[crop], self._shown[crop] = (
-            found.clusters.to(self._clusters.dtype),
-            found.shown.to(self._shown.dtype),
-        )
+        self._clusters[crop] = found.clusters.to(self._clusters.dtype)
         self._unseen.discard(index)
         self.known = self.known.clone()
         self.known[crop] = True if part.mask is None else part.mask
@@ -228,16 +207,12 @@ class _Crops:
             for block in predictor.blocks(picture):
                 clusters = block.values.argmax(-1)
                 self._clusters[block.rows, block.columns] = clusters.to(self._clusters.dtype)
-                shown = block.values[..., : task.n_candidates].argmax(-1)
-                self._shown[block.rows, block.columns] = shown.to(self._shown.dtype)
         self.known = torch.ones_like(self.known) if task.mask is None else task.mask
         self._unseen = set()
         return self._found([])
 
     def _found(self, gradients: list[Tensor]) -> Found:
-        clusters = self._clusters.clone()
-        shown = clusters if self._shown is self._clusters else self._shown.clone()
-        return Found(clusters, shown, self._losses, gradients)
+        return Found(self._clusters.clone(), self._losses, gradients)
 
 
 def _ahead(device: torch.device) -> int:
@@ -270,13 +245,13 @@ class _Descent:
             weight.sub_(velocity, alpha=self.learning_rate)
 
 
-def _count(clusters: Tensor, known: Tensor | None, n_channels: int) -> Tensor:
+def _count(clusters: Tensor, known: Tensor | None, n_clusters: int) -> Tensor:
     """How many channels there are among the known pixels, () on the device; on CUDA nothing here waits for it."""
     if clusters.device.type == "cpu":
         inside = clusters.flatten() if known is None else clusters[known]
-        return (torch.bincount(inside, minlength=n_channels) > 0).sum()
+        return (torch.bincount(inside, minlength=n_clusters) > 0).sum()
     index = clusters.long()
     if known is not None:
-        index = index.masked_fill(~known, n_channels)
-    present = torch.zeros(n_channels + 1, dtype=torch.int64, device=index.device)
-    return present.scatter_(0, index.flatten(), 1)[:n_channels].sum()
+        index = index.masked_fill(~known, n_clusters)
+    present = torch.zeros(n_clusters + 1, dtype=torch.int64, device=index.device)
+    return present.scatter_(0, index.flatten(), 1)[:n_clusters].sum()

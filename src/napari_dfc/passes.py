@@ -39,15 +39,12 @@ class Found(NamedTuple):
     ----------
     clusters : (H, W) Tensor of integers
         Channel that wins at each pixel.
-    shown : (H, W) Tensor of integers
-        The same among the channels that may win.
     losses : Losses
     gradients : list of Tensor
         Of the total loss, in the order of ``network.parameters()``; empty where none were asked for.
     """
 
     clusters: Tensor
-    shown: Tensor
     losses: Losses
     gradients: list[Tensor]
 
@@ -66,8 +63,6 @@ class Task(NamedTuple):
         True where a pixel takes part.
     targets : (H, W) Tensor of int64, or None
         Channel of the painted class, negative where nothing is painted.
-    n_candidates : int
-        How many channels, the first ones, may win in what is shown.
     cancelled : callable
         Asked often; once it is true, a pass raises `Cancelled`.
     """
@@ -77,7 +72,6 @@ class Task(NamedTuple):
     settings: Settings
     mask: Tensor | None
     targets: Tensor | None
-    n_candidates: int
     cancelled: Callable[[], bool]
 
 
@@ -91,9 +85,9 @@ class Pass(Protocol):
         """Compute with the network's present weights."""
 
 
-def cluster_dtype(n_channels: int) -> torch.dtype:
-    """The smallest integers that tell the channels apart."""
-    return torch.uint8 if n_channels <= 256 else torch.int16
+def cluster_dtype(n_clusters: int) -> torch.dtype:
+    """The smallest integers that tell the channels of a response apart."""
+    return torch.uint8 if n_clusters <= 256 else torch.int16
 
 
 class AutogradPass:
@@ -129,15 +123,13 @@ class AutogradPass:
             losses = self._losses(response, clusters)
             weights = list(task.network.parameters())
             found = list(torch.autograd.grad(losses.total, weights)) if gradients else []
-        shown = clusters = clusters[0]  # (H, W)
-        if task.n_candidates < task.settings.n_channels:
-            shown = response.detach()[0, : task.n_candidates].argmax(0)
-        return Found(clusters, shown, Losses(*(each.detach() for each in losses)), found)
+        return Found(clusters[0], Losses(*(each.detach() for each in losses)), found)
 
     def _losses(self, response: Tensor, clusters: Tensor) -> Losses:
         settings = self.task.settings
         pixels = None if self.task.mask is None else self.task.mask[None]  # (1, H, W)
         continuity = continuity_loss(response, pixels)
+        similarity_weight = 1.0
         if self.task.targets is None:
             similarity = similarity_loss(response, clusters, pixels)
             scribble = response.new_zeros(())
@@ -146,8 +138,10 @@ class AutogradPass:
             targets = self.task.targets[None]  # (1, H, W)
             unpainted = targets < 0 if pixels is None else (targets < 0) & pixels
             similarity = similarity_loss(response, clusters, unpainted)
-            scribble = scribble_loss(response, targets)
-        total = similarity + settings.continuity_weight * continuity + settings.scribble_weight * scribble
+            usable = targets if pixels is None else targets.masked_fill(~pixels, -1)
+            scribble = scribble_loss(response, usable, settings.balance_scribbles)
+            similarity_weight = settings.similarity_weight
+        total = similarity_weight * similarity + settings.continuity_weight * continuity + settings.scribble_weight * scribble
         return Losses(similarity, continuity, scribble, total)
 
 

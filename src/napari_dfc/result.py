@@ -112,14 +112,14 @@ class KeptResponse:
     plane: images.Plane
     settings: Settings
     weights: Mapping[str, Tensor]
-    n_candidates: int
+    n_clusters: int
     device: Device
     known: NDArray[np.bool_] | None
 
     def probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Softmax of the winning channel, and its distance to the second."""
         image, mask = tensors_of(self.plane, self.device)
-        network = network_for(self.plane, self.settings).to(image.device, image.dtype)
+        network = network_for(self.plane, self.settings, self.n_clusters).to(image.device, image.dtype)
         network.load_state_dict(dict(self.weights))
         picture, predictor = Picture(image, mask), Predictor(network)
         first, margin = (np.empty(self.plane.shape, dtype=np.float32) for _ in range(2))
@@ -130,8 +130,8 @@ class KeptResponse:
         ):
             predictor.measure(picture)
             for block in predictor.blocks(picture):
-                shares = block.values[..., : self.n_candidates].softmax(-1)
-                best = shares.topk(min(2, self.n_candidates), -1).values.cpu().numpy()  # (h, w, 2)
+                shares = block.values.softmax(-1)
+                best = shares.topk(min(2, self.n_clusters), -1).values.cpu().numpy()  # (h, w, 2)
                 first[block.rows, block.columns] = best[..., 0]
                 margin[block.rows, block.columns] = best[..., 0] - (best[..., 1] if best.shape[-1] == 2 else 0)
         if self.known is not None:
@@ -139,9 +139,9 @@ class KeptResponse:
         return first, margin
 
 
-def network_for(plane: images.Plane, settings: Settings) -> Network:
+def network_for(plane: images.Plane, settings: Settings, n_clusters: int) -> Network:
     """The network that a plane and the settings ask for, without its first weights."""
-    return Network(len(plane.values), settings.n_channels, settings.n_conv, settings.padding)
+    return Network(len(plane.values), settings.n_channels, settings.n_conv, settings.padding, n_clusters)
 
 
 def tensors_of(plane: images.Plane, device: Device) -> tuple[Tensor, Tensor | None]:

@@ -29,7 +29,7 @@ from napari_dfc.devices import (
 from napari_dfc.memory import Plan, amount, crops, make_plan
 from napari_dfc.network import initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
-from napari_dfc.optimization import Iteration, n_candidates, optimize
+from napari_dfc.optimization import Iteration, optimize
 from napari_dfc.passes import Cancelled
 from napari_dfc.result import KeptResponse, Segmentation, network_for, tensors_of
 from napari_dfc.settings import DEFAULT_PRESET, Precision, Settings
@@ -105,7 +105,7 @@ class Run:
         self.spare_a_core = spare_a_core
         self._changes: list[str] = []
         self._classes = () if self.scribbles is None else self.scribbles.classes
-        self.run_numbers = label_numbers(np.zeros(self.settings.n_channels), self._classes)
+        self.run_numbers = label_numbers(np.zeros(self.n_clusters), self._classes)
         self._cancelled = threading.Event()
         self._kept: Iteration | None = None
         self._losses: list[Tensor] = []  # each (4,), on the device
@@ -116,8 +116,17 @@ class Run:
 
     @property
     def least(self) -> int:
-        """The label count that ends the run: the number of painted classes, else ``settings.min_labels``."""
+        """The fewest labels a result should have: the number of painted classes, else ``settings.min_labels``."""
         return len(self._classes) or self.settings.min_labels
+
+    @property
+    def n_clusters(self) -> int:
+        """Channels of the response: one for each painted class where the output is restricted to those."""
+        return len(self._classes) if self._restricted else self.settings.n_channels
+
+    @property
+    def _restricted(self) -> bool:
+        return self.settings.restrict_to_scribbles and len(self._classes) >= 2
 
     @property
     def _precision(self) -> Precision:
@@ -152,7 +161,7 @@ class Run:
         targets = None
         if self.scribbles is not None:
             targets = torch.from_numpy(self.scribbles.targets).to(image.device)
-        network = network_for(self.plane, self.settings).to(image.dtype)
+        network = network_for(self.plane, self.settings, self.n_clusters).to(image.dtype)
         initialize(network, self.settings.initialization, torch.Generator().manual_seed(self.settings.seed))
         network.to(image.device)
         iterations = optimize(
@@ -161,7 +170,7 @@ class Run:
             self.settings.change(precision=self._precision),
             mask=mask,
             targets=targets,
-            n_classes=len(self._classes),
+            least=0 if self._restricted else self.least,
             cancelled=self._cancelled.is_set,
             crops=crops(self.plane.shape, self.plan.crop),
         )
@@ -250,12 +259,11 @@ class Run:
         clusters = kept.clusters.cpu().numpy()
         known = self.plane.mask if kept.known is None else kept.known.cpu().numpy()
         inside = clusters if known is None else clusters[known]
-        areas = np.bincount(inside.ravel(), minlength=self.settings.n_channels)
+        areas = np.bincount(inside.ravel(), minlength=self.n_clusters)
         numbers = label_numbers(areas, self._classes)
         labels = apply_numbers(clusters, numbers, known)
         n_labels = int(np.count_nonzero(areas))
         ended = self._ended or "stopped by the user"
-        candidates = n_candidates(self.settings, len(self._classes))
         return Segmentation(
             labels=labels,
             iterations=kept.number,
@@ -272,7 +280,7 @@ class Run:
                 self.plane,
                 self.settings,
                 {name: weight.cpu() for name, weight in kept.weights.items()},
-                candidates,
+                self.n_clusters,
                 self.device,
                 known,
             ),

@@ -153,6 +153,20 @@ class Settings:
         most=1000.0,
         step=0.1,
     )
+    balance_scribbles: bool = _parameter(
+        True,
+        "Classes count alike",
+        "Every painted class counts alike, however much of it is painted; off, every painted pixel counts alike.",
+    )
+    similarity_weight: float = _parameter(
+        0.2,
+        "Similarity weight",
+        "With strokes: how strongly every other pixel is held to the label that it has at the moment. Low, the strokes "
+        "decide; 1 is the article's. Without strokes it is always 1.",
+        least=0.0,
+        most=1000.0,
+        step=0.1,
+    )
     restrict_to_scribbles: bool = _parameter(
         True,
         "Only the painted classes",
@@ -296,6 +310,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "n_channels": 100,
             "n_conv": 3,
             "scribble_weight": 0.5,
+            "balance_scribbles": False,
+            "similarity_weight": 1.0,
             "restrict_to_scribbles": False,
             "input_scaling": "published",
             "padding": "zeros",
@@ -306,6 +322,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "max_iterations": 1000,
             "n_channels": 100,
             "scribble_weight": 0.5,
+            "balance_scribbles": False,
+            "similarity_weight": 1.0,
             "restrict_to_scribbles": False,
             "input_scaling": "published",
             "padding": "zeros",

@@ -41,11 +41,16 @@ class StripPass:
         self._strip_rows = strip_rows = TILE * tile_rows
         self._strips = [(top, min(top + strip_rows, self._height)) for top in range(0, self._height, strip_rows)]
         self._maps = [torch.empty(self._height, self._width, channels, dtype=dtype) for _ in range(network.n_conv)]
-        self._gradient = torch.empty(0)  # (H, W, q), made when first needed
+        self._gradient = torch.empty(0)  # (H, W, p), made when first needed
+        self._response_gradient = torch.empty(0)  # (H, W, q), the same where as many channels allow it
         self._moments = [Moments(full=index == network.n_conv - 1) for index in range(network.n_conv)]
         self._convolution = StripConvolution(self._width, channels, tile_rows, dtype)
         self._taps = torch.empty(strip_rows, self._width, 3, 3, n_inputs, dtype=dtype)
         self._buffers = torch.empty(3, strip_rows + 2, self._width, channels, dtype=dtype)
+        self._one_width = network.n_clusters == channels
+        self._response_buffers = self._buffers[1:]
+        if not self._one_width:
+            self._response_buffers = torch.empty(2, strip_rows + 2, self._width, network.n_clusters, dtype=dtype)
         self.take(task)
 
     def take(self, task: Task) -> None:
@@ -59,7 +64,7 @@ class StripPass:
             task.settings,
             task.mask,
             task.targets,
-            task.n_candidates,
+            task.network.n_clusters,
             self._strip_rows,
             task.image.dtype,
         )
@@ -70,10 +75,7 @@ class StripPass:
         self._forward()
         sums = self._respond(gradients)
         found = self._backward(*sums) if gradients else []
-        objective = self._objective
-        clusters = objective.clusters.clone()
-        shown = clusters if objective.shown is objective.clusters else objective.shown.clone()
-        return Found(clusters, shown, objective.losses(), found)
+        return Found(self._objective.clusters.clone(), self._objective.losses(), found)
 
     # ------------------------------------------------------------------ forward
 
@@ -150,7 +152,9 @@ class StripPass:
         mean, slope, bias = moments.mean.to(dtype), self._slope.to(dtype), classifier.shift
 
         if gradients and not self._gradient.numel():
-            self._gradient = torch.empty_like(self._maps[0])
+            self._gradient = self._response_gradient = torch.empty_like(self._maps[0])
+            if not self._one_width:
+                self._response_gradient = self._maps[0].new_empty(self._height, self._width, len(slope))
         sums = torch.zeros(len(slope), dtype=torch.float64)
         products = torch.zeros(slope.shape, dtype=torch.float64)
         self._objective.start()
@@ -159,14 +163,14 @@ class StripPass:
             above, height = height, bottom - top
             below = min(bottom + 1, self._height)  # the row below the strip is needed for the differences
             centered = torch.sub(self._maps[-1][top:below], mean, out=self._buffer(0, below - top))
-            response = self._buffer(1, below - top)
+            response = self._response_buffers[0][: below - top]
             known = int(top > 0)
             if known:
-                response[0].copy_(self._buffers[1][above])
+                response[0].copy_(self._response_buffers[0][above])
             if below - top > known:
                 new = response[known:].flatten(0, 1)
                 torch.addmm(bias, centered[known:].flatten(0, 1), slope.T, out=new)
-            gradient = self._gradient[top:bottom] if gradients else self._buffer(2, height)
+            gradient = self._response_gradient[top:bottom] if gradients else self._response_buffers[1][:height]
             self._objective.add(response, top, gradient, gradients)
             if gradients:
                 flat = gradient.flatten(0, 1)
@@ -191,6 +195,7 @@ class StripPass:
         normalizations: list[Tensor] = []
         of_map: _OfLastMap | _OfMap
         classifier, of_map, scale_and_shift = self._response_backward(sums, products)
+        above = self._response_gradient
         for layer in reversed(range(network.n_conv)):
             normalizations = [*scale_and_shift, *normalizations]
             kernel = torch.zeros_like(self._kernels[layer])
@@ -198,7 +203,7 @@ class StripPass:
             self._convolution.start_backward()
             for top, bottom in self._each_strip():
                 values = self._maps[layer][top:bottom].flatten(0, 1)
-                gradient = of_map.strip(self._gradient[top:bottom].flatten(0, 1), values, *self._flat(bottom - top))
+                gradient = of_map.strip(above[top:bottom].flatten(0, 1), values, *self._flat(bottom - top))
                 torch.ops.aten.threshold_backward(gradient, values, 0, grad_input=gradient)  # of the ReLU
                 bias += gradient.sum(0)
                 if layer == 0:
@@ -208,6 +213,7 @@ class StripPass:
                     self._keep_map_gradient(layer - 1, top, shift, gain)
             convolutions = [self._kernel_gradient(layer, kernel), bias, *convolutions]
             if layer > 0:
+                above = self._gradient
                 of_map, scale_and_shift = self._normalization_backward(layer - 1, shift, gain)
         found = [*convolutions, *normalizations, *classifier]
         return [each.to(old.dtype).view_as(old) for each, old in zip(found, network.parameters(), strict=True)]

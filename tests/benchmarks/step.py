@@ -39,7 +39,7 @@ def measure(
     initialize(network, "framework", torch.Generator().manual_seed(0))
     settings = Settings(n_channels=n_channels, n_conv=n_conv, precision=precision)
     chosen = choose_device(device)
-    task = Task(network.to(device), image.to(device), settings, None, None, n_channels, lambda: False)
+    task = Task(network.to(device), image.to(device), settings, None, None, lambda: False)
 
     def ours() -> None:
         with computing(chosen, torch.get_num_threads(), precision=settings.precision):
