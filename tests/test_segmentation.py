@@ -57,6 +57,18 @@ def test_scribbled_classes_keep_their_numbers() -> None:
     assert (result.labels[strokes == 3] == 5).mean() > 0.9
 
 
+def test_painted_classes_share_the_response_among_them_and_all_iterations_are_made() -> None:
+    image, painted = tissue_with_strokes()
+    run = Run(image, scribbles=painted, settings=dfc.Settings.from_preset("fast", max_iterations=6))
+    assert run.n_clusters == len(np.unique(painted)) - 1
+    for iteration in run:
+        assert int(iteration.clusters.max()) < run.n_clusters
+    result = run.result()
+    assert result.iterations == 6
+    assert result.ended == "all iterations were made"
+    assert (result.margin <= result.confidence).all()
+
+
 def test_without_restriction_other_clusters_take_unused_numbers() -> None:
     image, strokes = tissue_with_strokes()
     painted = np.where(strokes == 1, 2, np.where(strokes == 3, 4, 0)).astype(np.uint8)

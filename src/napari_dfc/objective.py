@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from napari_dfc.losses import painted_shares
-from napari_dfc.passes import Losses, cluster_dtype
+from napari_dfc.passes import Losses, cluster_dtype, weighted_total
 from napari_dfc.settings import Settings
 
 __all__ = ["StripObjective"]
@@ -61,12 +61,12 @@ class StripObjective:
         painted = torch.zeros_like(usable) if targets is None else (targets >= 0) & usable
         self._n_free = int((usable & ~painted).sum())
         self._painted = painted if targets is not None else None
-        self._similarity_weight = 1.0 if targets is None else settings.similarity_weight
         self._weights: Tensor | None = None
         if mask is not None or targets is not None:
             weights = torch.zeros(shape, dtype=dtype)
-            weights[usable & ~painted] = self._similarity_weight / max(self._n_free, 1)
+            weights[usable & ~painted] = 1 / max(self._n_free, 1)
             if targets is not None:
+                weights *= settings.similarity_weight
                 self._shares = painted_shares(
                     targets.masked_fill(~usable, -1), n_clusters, settings.balance_scribbles
                 ).to(dtype)
@@ -132,7 +132,7 @@ class StripObjective:
         similarity = self._similarity / max(self._n_free, 1)
         scribble = self._scribble
         continuity = self._differences_across / self._n_across + self._differences_down / self._n_down
-        total = self._similarity_weight * similarity + settings.continuity_weight * continuity + settings.scribble_weight * scribble
+        total = weighted_total(settings, similarity, continuity, scribble, self._painted is not None)
         return Losses(*(torch.tensor(each, dtype=torch.float64) for each in (similarity, continuity, scribble, total)))
 
     def _add_cross_entropies(self, here: Tensor, labels: Tensor, top: int, gradient: Tensor, wanted: bool) -> None:

@@ -16,7 +16,7 @@ from napari_dfc.losses import continuity_loss, scribble_loss, similarity_loss
 from napari_dfc.network import Network
 from napari_dfc.settings import Settings
 
-__all__ = ["AutogradPass", "Cancelled", "Found", "Losses", "Pass", "Task", "cluster_dtype"]
+__all__ = ["AutogradPass", "Cancelled", "Found", "Losses", "Pass", "Task", "cluster_dtype", "weighted_total"]
 
 
 class Cancelled(Exception):
@@ -85,6 +85,13 @@ class Pass(Protocol):
         """Compute with the network's present weights."""
 
 
+def weighted_total(settings: Settings, similarity: Any, continuity: Any, scribble: Any, painted: bool) -> Any:
+    """The sum of the three losses, numbers or tensors; without strokes the similarity counts in full."""
+    similarity_weight = settings.similarity_weight if painted else 1.0
+    weighted = similarity_weight * similarity + settings.continuity_weight * continuity
+    return weighted + settings.scribble_weight * scribble
+
+
 def cluster_dtype(n_clusters: int) -> torch.dtype:
     """The smallest integers that tell the channels of a response apart."""
     return torch.uint8 if n_clusters <= 256 else torch.int16
@@ -129,7 +136,6 @@ class AutogradPass:
         settings = self.task.settings
         pixels = None if self.task.mask is None else self.task.mask[None]  # (1, H, W)
         continuity = continuity_loss(response, pixels)
-        similarity_weight = 1.0
         if self.task.targets is None:
             similarity = similarity_loss(response, clusters, pixels)
             scribble = response.new_zeros(())
@@ -140,8 +146,7 @@ class AutogradPass:
             similarity = similarity_loss(response, clusters, unpainted)
             usable = targets if pixels is None else targets.masked_fill(~pixels, -1)
             scribble = scribble_loss(response, usable, settings.balance_scribbles)
-            similarity_weight = settings.similarity_weight
-        total = similarity_weight * similarity + settings.continuity_weight * continuity + settings.scribble_weight * scribble
+        total = weighted_total(settings, similarity, continuity, scribble, self.task.targets is not None)
         return Losses(similarity, continuity, scribble, total)
 
 

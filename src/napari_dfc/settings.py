@@ -104,7 +104,7 @@ class Settings:
         3,
         "Least labels",
         "The optimization stops once no more labels than this are left. It is not the number of regions: that follows "
-        "from the image. With strokes, their number of classes takes its place.",
+        "from the image. With strokes of one class it is 1, and of two or more all iterations are made.",
         unit="labels",
         least=1,
         most=1000,

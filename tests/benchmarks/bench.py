@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.progress import track
 
 from napari_dfc.devices import load_torch
@@ -102,6 +103,15 @@ class Results:
             temporary.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
             temporary.replace(self.path)
         return self.found[key]
+
+
+def interval(ours: list[list[float]], theirs: list[list[float]], draws: int = 2000) -> tuple[float, float]:
+    """95 % bootstrap interval, over images, of the difference of the pooled means."""
+    random = np.random.default_rng(0)
+    sums = np.array([(sum(one), sum(other), len(one)) for one, other in zip(ours, theirs, strict=True)])
+    drawn = sums[random.integers(len(sums), size=(draws, len(sums)))].sum(1)  # (draws, 3)
+    low, high = np.percentile((drawn[:, 0] - drawn[:, 1]) / drawn[:, 2], (2.5, 97.5))
+    return float(low), float(high)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -24,7 +24,7 @@ from rich.progress import track
 from scipy.io import loadmat
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench import Results, machine, parser, table
+from bench import Results, interval, machine, parser, table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -101,15 +101,6 @@ def segment_and_score(
     prediction = segment(image, settings)
     seconds = time.perf_counter() - began
     return {**score(prediction, annotations), "seconds": seconds, "labels": len(np.unique(prediction))}
-
-
-def interval(ours: list[list[float]], theirs: list[list[float]], draws: int = 2000) -> tuple[float, float]:
-    """95 % bootstrap interval, over images, of the difference of the pooled means."""
-    random = np.random.default_rng(0)
-    sums = np.array([(sum(one), sum(other), len(one)) for one, other in zip(ours, theirs, strict=True)])
-    drawn = sums[random.integers(len(sums), size=(draws, len(sums)))].sum(1)  # (draws, 3)
-    low, high = np.percentile((drawn[:, 0] - drawn[:, 1]) / drawn[:, 2], (2.5, 97.5))
-    return float(low), float(high)
 
 
 def main() -> None:
