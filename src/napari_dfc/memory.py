@@ -59,7 +59,12 @@ class Plan:
 
 
 def make_plan(
-    shape: tuple[int, int], n_inputs: int, settings: Settings, device: Device, most: float = math.inf
+    shape: tuple[int, int],
+    n_inputs: int,
+    settings: Settings,
+    device: Device,
+    most: float = math.inf,
+    factors: tuple[int, ...] = (1,),
 ) -> Plan:
     """Find the largest crops with which a run stays within its limit.
 
@@ -74,6 +79,8 @@ def make_plan(
     device : Device
     most : float
         A limit in bytes that holds besides, where less memory turned out to be free.
+    factors : tuple of int
+        For each network that is optimized, the side of the square of pixels that it sees as one.
 
     Returns
     -------
@@ -88,7 +95,7 @@ def make_plan(
     """
     wanted = settings.memory_limit * GIGABYTE or (math.inf if device.name == "cuda" else AUTOMATIC_LIMIT)
     limit = min(wanted, LARGEST_SHARE * total_memory(device), most)
-    needed = whole = _bytes(shape, shape, n_inputs, settings, device)
+    needed = whole = _bytes(shape, shape, n_inputs, settings, device, factors)
     down = across = 1
     crop = shape
     while needed > limit and max(crop) > LEAST_CROP:
@@ -97,7 +104,7 @@ def make_plan(
         else:
             across += 1
         crop = (math.ceil(shape[0] / down), math.ceil(shape[1] / across))
-        needed = _bytes(shape, crop, n_inputs, settings, device)
+        needed = _bytes(shape, crop, n_inputs, settings, device, factors)
     return Plan(needed, crop, down * across, limit, whole)
 
 
@@ -128,16 +135,33 @@ def _starts(length: int, size: int) -> list[int]:
     return [round(index * (length - size) / max(count - 1, 1)) for index in range(count)]
 
 
-def _bytes(shape: tuple[int, int], crop: tuple[int, int], n_inputs: int, settings: Settings, device: Device) -> int:
-    n_pixels, in_crop = math.prod(shape), math.prod(crop)
+def _bytes(
+    shape: tuple[int, int],
+    crop: tuple[int, int],
+    n_inputs: int,
+    settings: Settings,
+    device: Device,
+    factors: tuple[int, ...],
+) -> int:
+    n_pixels = math.prod(shape)
     image = n_pixels * (n_inputs * _FLOAT + 4)  # label maps of a byte or two
-    image += (n_inputs * _FLOAT * in_crop) if crop == shape else (2 * n_inputs * _FLOAT * n_pixels)
-    one_map = in_crop * settings.n_channels * _FLOAT
+    image += n_inputs * _FLOAT * (math.prod(crop) if crop == shape else 2 * n_pixels)
+    each = [_network_bytes(_divided(crop, factor), n_inputs, settings, device) for factor in factors]
+    # on the CPU every network keeps its maps for the next iteration; elsewhere they are free after each pass
+    return image + (sum(each) if device.name == "cpu" else max(each))
+
+
+def _divided(shape: tuple[int, int], factor: int) -> tuple[int, int]:
+    return math.ceil(shape[0] / factor), math.ceil(shape[1] / factor)
+
+
+def _network_bytes(crop: tuple[int, int], n_inputs: int, settings: Settings, device: Device) -> int:
+    one_map = math.prod(crop) * settings.n_channels * _FLOAT
     if device.name == "cpu":
-        return image + (settings.n_conv + 1) * one_map + _strip_bytes(crop, n_inputs, settings)
+        return (settings.n_conv + 1) * one_map + _strip_bytes(crop, n_inputs, settings)
     # what automatic differentiation keeps of every component, the response with its softmax and differences, and the
     # gradients on their way back
-    return image + (2 * settings.n_conv + 9) * one_map
+    return (2 * settings.n_conv + 9) * one_map
 
 
 def _strip_bytes(crop: tuple[int, int], n_inputs: int, settings: Settings) -> int:

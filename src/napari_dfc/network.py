@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +12,16 @@ from torch import Tensor, nn
 
 from napari_dfc.settings import Padding
 
-__all__ = ["Component", "Network", "Normalization", "initialize", "kernel_matrix", "padded_image", "weights_of"]
+__all__ = [
+    "Component",
+    "Ensemble",
+    "Network",
+    "Normalization",
+    "initialize",
+    "kernel_matrix",
+    "padded_image",
+    "weights_of",
+]
 
 
 class Normalization(nn.Module):
@@ -127,6 +136,27 @@ class Network(nn.Module):
         return self.response_normalization(self.classifier(x), mask)  # type: ignore[no-any-return]  # (1, q, H, W)
 
 
+class Ensemble(nn.Module):
+    """Several networks whose probabilities are averaged, each over the image at its own resolution.
+
+    Parameters
+    ----------
+    members : sequence of Network
+        All with as many channels in the response.
+    factors : tuple of int
+        For each, the side of the square of pixels that become one.
+    """
+
+    def __init__(self, members: Sequence[Network], factors: tuple[int, ...]) -> None:
+        super().__init__()
+        self.members, self.factors = nn.ModuleList(members), factors
+        self.n_clusters = members[0].n_clusters
+
+    def each(self) -> list[Network]:
+        """The networks."""
+        return [member for member in self.members if isinstance(member, Network)]
+
+
 def padded_image(image: Tensor, padding: Padding) -> Tensor:
     """An image (C, H, W) with what the network sees beyond its border, channels last, (H + 2, W + 2, C)."""
     mode = "replicate" if padding == "replicate" else "constant"
@@ -145,12 +175,12 @@ def _convolution(n_inputs: int, n_outputs: int, kernel_size: int, padding: Paddi
     return convolution.to_empty(device="cpu")
 
 
-def initialize(network: Network, method: str, generator: torch.Generator) -> None:
-    """Give a network its first weights.
+def initialize(network: Network | Ensemble, method: str, generator: torch.Generator) -> None:
+    """Give a network its first weights, or every network of an ensemble, one after the other.
 
     Parameters
     ----------
-    network : Network
+    network : Network or Ensemble
         On the CPU, so that a seed means the same weights on every device.
     method : {"xavier", "framework"}
         "xavier": uniform in ``+-sqrt(6 / (fan_in + fan_out))``, biases 0, as in the paper. "framework": weights and
@@ -158,6 +188,10 @@ def initialize(network: Network, method: str, generator: torch.Generator) -> Non
     generator : torch.Generator
         Source of the random numbers.
     """
+    if isinstance(network, Ensemble):
+        for member in network.each():
+            initialize(member, method, generator)
+        return
     with torch.no_grad():
         for convolution in [*network.convolutions, network.classifier]:
             fan_out, fan_in = (width * convolution.weight[0, 0].numel() for width in convolution.weight.shape[:2])

@@ -27,10 +27,12 @@ class StripObjective:
     strip_rows : int
         Largest height of a strip.
     dtype : torch.dtype
+    wants_probabilities : bool
 
     Attributes
     ----------
     clusters : (H, W) Tensor of uint8 or int16
+    probabilities : (H, W, q) Tensor, or None
         As in `napari_dfc.passes.Found`, of the strips that have come.
 
     Notes
@@ -49,10 +51,12 @@ class StripObjective:
         n_clusters: int,
         strip_rows: int,
         dtype: torch.dtype,
+        wants_probabilities: bool = False,
     ) -> None:
         self._height, self._width = shape
         self._settings, self._targets = settings, targets
         self.clusters = torch.zeros(shape, dtype=cluster_dtype(n_clusters))
+        self.probabilities = torch.empty(*shape, n_clusters, dtype=dtype) if wants_probabilities else None
         self._differences = torch.empty(strip_rows * self._width * n_clusters, dtype=dtype)
         self._signs = torch.empty_like(self._differences)
         self._sign_above = torch.zeros(self._width, n_clusters, dtype=dtype)  # of the row above the strip
@@ -137,6 +141,9 @@ class StripObjective:
 
     def _add_cross_entropies(self, here: Tensor, labels: Tensor, top: int, gradient: Tensor, wanted: bool) -> None:
         torch.softmax(here, 1, out=gradient)
+        if self.probabilities is not None:
+            n_rows = len(gradient) // self._width
+            self.probabilities[top : top + n_rows].copy_(gradient.view(n_rows, self._width, -1))
         cross_entropy = -gradient.gather(1, labels[:, None])[:, 0].log()  # (n,)
         rows = slice(top, top + len(gradient) // self._width)
         weights = None if self._weights is None else self._weights[rows].flatten()

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from napari_dfc.network import Network, weights_of
-from napari_dfc.passes import AutogradPass, Found, Losses, Pass, Task, cluster_dtype
-from napari_dfc.prediction import Picture, Predictor
+from napari_dfc.ensemble import pass_for, predictor_for
+from napari_dfc.network import Ensemble, Network, weights_of
+from napari_dfc.passes import Found, Losses, Pass, Task, cluster_dtype
+from napari_dfc.prediction import Picture
 from napari_dfc.settings import Settings
-from napari_dfc.stripwise import StripPass
 
 __all__ = ["Iteration", "optimize"]
 
@@ -50,7 +50,7 @@ class Iteration:
 
 
 def optimize(
-    network: Network,
+    network: Network | Ensemble,
     image: Tensor,
     settings: Settings,
     *,
@@ -64,7 +64,7 @@ def optimize(
 
     Parameters
     ----------
-    network : Network
+    network : Network or Ensemble
         Changed in place.
     image : (C, H, W) Tensor
         Scaled channels, 0 where masked, on the network's device and of its data type.
@@ -112,7 +112,7 @@ def optimize(
 class _Pending:
     """An iteration whose label count is on its way from the device."""
 
-    def __init__(self, number: int, found: Found, network: Network, view: _Whole | _Crops) -> None:
+    def __init__(self, number: int, found: Found, network: Network | Ensemble, view: _Whole | _Crops) -> None:
         self._number, self._found, self._weights = number, found, weights_of(network)
         self._known, self._complete = view.known, view.complete
         self._count = _count(found.clusters, view.known, network.n_clusters)
@@ -145,7 +145,7 @@ class _Whole:
     def __init__(self, task: Task) -> None:
         self.known = task.mask
         self.ahead = _ahead(task.image.device)
-        self._pass = _pass_for(task)
+        self._pass = pass_for(task)
 
     def step(self) -> Found:
         return self._pass(gradients=True)
@@ -187,7 +187,7 @@ class _Crops:
             targets=None if self._task.targets is None else self._task.targets[crop],
         )
         if self._pass is None:
-            self._pass = _pass_for(part)
+            self._pass = pass_for(part)
         else:
             self._pass.take(part)
         found = self._pass(gradients=True)
@@ -201,7 +201,7 @@ class _Crops:
     def finish(self) -> Found:
         self._pass = None  # its maps are free before the whole image is labeled
         task = self._task
-        picture, predictor = Picture(task.image, task.mask), Predictor(task.network, task.cancelled)
+        picture, predictor = Picture(task.image, task.mask), predictor_for(task.network, task.cancelled)
         with torch.no_grad():
             predictor.measure(picture)
             for block in predictor.blocks(picture):
@@ -221,10 +221,6 @@ def _ahead(device: torch.device) -> int:
     On CUDA some, so that the device never waits for the processor; what was made after the last one is thrown away.
     """
     return 3 if device.type == "cuda" else 0
-
-
-def _pass_for(task: Task) -> Pass:
-    return StripPass(task) if task.image.device.type == "cpu" else AutogradPass(task)
 
 
 class _Descent:

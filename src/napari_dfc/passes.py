@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_dfc.losses import continuity_loss, scribble_loss, similarity_loss
-from napari_dfc.network import Network
+from napari_dfc.network import Ensemble, Network
 from napari_dfc.settings import Settings
 
 __all__ = ["AutogradPass", "Cancelled", "Found", "Losses", "Pass", "Task", "cluster_dtype", "weighted_total"]
@@ -42,11 +42,14 @@ class Found(NamedTuple):
     losses : Losses
     gradients : list of Tensor
         Of the total loss, in the order of ``network.parameters()``; empty where none were asked for.
+    probabilities : (H, W, q) Tensor, or None
+        Softmax of the response, where the task asks for it.
     """
 
     clusters: Tensor
     losses: Losses
     gradients: list[Tensor]
+    probabilities: Tensor | None = None
 
 
 class Task(NamedTuple):
@@ -54,7 +57,7 @@ class Task(NamedTuple):
 
     Parameters
     ----------
-    network : Network
+    network : Network or Ensemble
         Read at every pass.
     image : (C, H, W) Tensor
         Scaled channels, 0 where masked, on the network's device and of its data type.
@@ -65,14 +68,24 @@ class Task(NamedTuple):
         Channel of the painted class, negative where nothing is painted.
     cancelled : callable
         Asked often; once it is true, a pass raises `Cancelled`.
+    wants_probabilities : bool
+        Whether `Found` is to hold them.
     """
 
-    network: Network
+    network: Network | Ensemble
     image: Tensor
     settings: Settings
     mask: Tensor | None
     targets: Tensor | None
     cancelled: Callable[[], bool]
+    wants_probabilities: bool = False
+
+    @property
+    def single(self) -> Network:
+        """The network, where it is one."""
+        if not isinstance(self.network, Network):
+            raise TypeError("this is a task for several networks; napari_dfc.ensemble has a pass for it")
+        return self.network
 
 
 class Pass(Protocol):
@@ -122,15 +135,16 @@ class AutogradPass:
         """Compute with the network's present weights."""
         task = self.task
         reduced = task.settings.precision == "bfloat16"
-        with _checking(task.network, task.cancelled), torch.set_grad_enabled(gradients):
+        with _checking(task.single, task.cancelled), torch.set_grad_enabled(gradients):
             with torch.autocast(task.image.device.type, torch.bfloat16, enabled=reduced):
-                response = task.network(self._image, self._mask)  # (1, q, H, W)
+                response = task.single(self._image, self._mask)  # (1, q, H, W)
             response = response.to(task.image.dtype)
             clusters = response.argmax(1)  # (1, H, W)
             losses = self._losses(response, clusters)
-            weights = list(task.network.parameters())
+            weights = list(task.single.parameters())
             found = list(torch.autograd.grad(losses.total, weights)) if gradients else []
-        return Found(clusters[0], Losses(*(each.detach() for each in losses)), found)
+        probabilities = response.detach()[0].softmax(0).permute(1, 2, 0) if task.wants_probabilities else None
+        return Found(clusters[0], Losses(*(each.detach() for each in losses)), found, probabilities)
 
     def _losses(self, response: Tensor, clusters: Tensor) -> Losses:
         settings = self.task.settings
@@ -151,7 +165,7 @@ class AutogradPass:
 
 
 @contextmanager
-def _checking(network: Network, cancelled: Callable[[], bool]) -> Iterator[None]:
+def _checking(network: nn.Module, cancelled: Callable[[], bool]) -> Iterator[None]:
     """While inside, `Cancelled` is raised after a layer's forward pass or before its backward pass, once called off."""
 
     def check(*_: Any) -> None:

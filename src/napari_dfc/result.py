@@ -14,9 +14,10 @@ from torch import Tensor
 
 from napari_dfc import images
 from napari_dfc.devices import Device, as_torch_device, computing
+from napari_dfc.ensemble import predictor_for
 from napari_dfc.memory import Plan
-from napari_dfc.network import Network
-from napari_dfc.prediction import Picture, Predictor
+from napari_dfc.network import Ensemble, Network
+from napari_dfc.prediction import Picture
 from napari_dfc.settings import Settings
 
 __all__ = ["LOSS_NAMES", "KeptResponse", "Segmentation", "network_for", "tensors_of"]
@@ -113,15 +114,17 @@ class KeptResponse:
     settings: Settings
     weights: Mapping[str, Tensor]
     n_clusters: int
+    factors: tuple[int, ...]
     device: Device
     known: NDArray[np.bool_] | None
 
     def probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Softmax of the winning channel, and its distance to the second."""
         image, mask = tensors_of(self.plane, self.device)
-        network = network_for(self.plane, self.settings, self.n_clusters).to(image.device, image.dtype)
+        network = network_for(self.plane, self.settings, self.n_clusters, self.factors)
+        network.to(image.device, image.dtype)
         network.load_state_dict(dict(self.weights))
-        picture, predictor = Picture(image, mask), Predictor(network)
+        picture, predictor = Picture(image, mask), predictor_for(network)
         first, margin = (np.empty(self.plane.shape, dtype=np.float32) for _ in range(2))
         settings = self.settings
         with (
@@ -139,9 +142,14 @@ class KeptResponse:
         return first, margin
 
 
-def network_for(plane: images.Plane, settings: Settings, n_clusters: int) -> Network:
-    """The network that a plane and the settings ask for, without its first weights."""
-    return Network(len(plane.values), settings.n_channels, settings.n_conv, settings.padding, n_clusters)
+def network_for(
+    plane: images.Plane, settings: Settings, n_clusters: int, factors: tuple[int, ...]
+) -> Network | Ensemble:
+    """The network that a plane and the settings ask for, or several, without their first weights."""
+    members = [
+        Network(len(plane.values), settings.n_channels, settings.n_conv, settings.padding, n_clusters) for _ in factors
+    ]
+    return members[0] if factors == (1,) else Ensemble(members, factors)
 
 
 def tensors_of(plane: images.Plane, device: Device) -> tuple[Tensor, Tensor | None]:

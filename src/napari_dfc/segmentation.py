@@ -31,6 +31,7 @@ from napari_dfc.network import initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration, optimize
 from napari_dfc.passes import Cancelled
+from napari_dfc.resolutions import choose_factors
 from napari_dfc.result import KeptResponse, Segmentation, network_for, tensors_of
 from napari_dfc.settings import DEFAULT_PRESET, Precision, Settings
 
@@ -100,11 +101,12 @@ class Run:
             else strokes.prepare(scribbles, self.plane.shape, self.settings.n_channels, self.plane.mask)
         )
         self.device = choose_device(self.settings.device)
+        self._classes = () if self.scribbles is None else self.scribbles.classes
+        self._factors = self._choose_factors()
         self.plan = self._plan()
         self.name = name
         self.spare_a_core = spare_a_core
         self._changes: list[str] = []
-        self._classes = () if self.scribbles is None else self.scribbles.classes
         self.run_numbers = label_numbers(np.zeros(self.n_clusters), self._classes)
         self._cancelled = threading.Event()
         self._kept: Iteration | None = None
@@ -134,6 +136,15 @@ class Run:
         wanted = self.settings.precision
         return "float32" if wanted == "bfloat16" and not has_bfloat16(self.device) else wanted
 
+    def _choose_factors(self) -> tuple[int, ...]:
+        """Several networks only where their channels mean the same: where each carries a painted class."""
+        if self.scribbles is None or not self._restricted:
+            return (1,)
+        targets, settings = torch.from_numpy(self.scribbles.targets), self.settings
+        return choose_factors(
+            self.plane.shape, settings.n_networks, settings.full_resolution_up_to, targets, self.n_clusters
+        )
+
     def cancel(self) -> None:
         """End the run from another thread, in the middle of an iteration; `result` keeps what there is."""
         self._cancelled.set()
@@ -161,7 +172,7 @@ class Run:
         targets = None
         if self.scribbles is not None:
             targets = torch.from_numpy(self.scribbles.targets).to(image.device)
-        network = network_for(self.plane, self.settings, self.n_clusters).to(image.dtype)
+        network = network_for(self.plane, self.settings, self.n_clusters, self._factors).to(image.dtype)
         initialize(network, self.settings.initialization, torch.Generator().manual_seed(self.settings.seed))
         network.to(image.device)
         iterations = optimize(
@@ -223,7 +234,7 @@ class Run:
         logger.warning("%s", self._changes[-1])
 
     def _plan(self, most: float = math.inf) -> Plan:
-        return make_plan(self.plane.shape, len(self.plane.values), self.settings, self.device, most)
+        return make_plan(self.plane.shape, len(self.plane.values), self.settings, self.device, most, self._factors)
 
     def preview(self, iteration: Iteration) -> NDArray[np.unsignedinteger[Any]]:
         """The label map of an iteration, (H, W), numbered as throughout this run."""
@@ -281,6 +292,7 @@ class Run:
                 self.settings,
                 {name: weight.cpu() for name, weight in kept.weights.items()},
                 self.n_clusters,
+                self._factors,
                 self.device,
                 known,
             ),

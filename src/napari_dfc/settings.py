@@ -172,6 +172,25 @@ class Settings:
         "Only the painted classes",
         "With two or more painted classes, every pixel gets one of them; off, further clusters may remain beside them.",
     )
+    n_networks: int = _parameter(
+        3,
+        "Networks",
+        "With strokes of two classes or more: so many networks, each from first weights of its own and some of them at "
+        "half the resolution, are optimized side by side and averaged.",
+        unit="networks",
+        least=1,
+        most=16,
+    )
+    full_resolution_up_to: int = _parameter(
+        768,
+        "Full resolution up to",
+        "With strokes of two classes or more: an image with a longer side than this is looked at with half its "
+        "resolution, which is four times faster.",
+        unit="pixels",
+        least=1,
+        most=1_000_000,
+        step=128,
+    )
     learning_rate: float = _parameter(
         0.1,
         "Learning rate",
@@ -312,6 +331,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "scribble_weight": 0.5,
             "balance_scribbles": False,
             "similarity_weight": 1.0,
+            "n_networks": 1,
+            "full_resolution_up_to": 1_000_000,
             "restrict_to_scribbles": False,
             "input_scaling": "published",
             "padding": "zeros",
@@ -324,6 +345,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "scribble_weight": 0.5,
             "balance_scribbles": False,
             "similarity_weight": 1.0,
+            "n_networks": 1,
+            "full_resolution_up_to": 1_000_000,
             "restrict_to_scribbles": False,
             "input_scaling": "published",
             "padding": "zeros",
@@ -331,9 +354,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "keep_min_labels": False,
             "memory_limit": 10_000.0,
         },
-        "fast": {"max_iterations": 30, "n_channels": 24},
+        "fast": {"max_iterations": 30, "n_channels": 24, "n_networks": 2},
         "balanced": {},
-        "accurate": {"max_iterations": 120, "n_channels": 64, "n_conv": 3},
+        "accurate": {"max_iterations": 120, "n_channels": 64, "n_conv": 3, "n_networks": 4},
     }
 )
 

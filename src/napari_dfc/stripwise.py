@@ -33,7 +33,7 @@ class StripPass:
     """
 
     def __init__(self, task: Task) -> None:
-        network, dtype = task.network, task.image.dtype
+        network, dtype = task.single, task.image.dtype
         n_inputs, self._height, self._width = task.image.shape
         channels = network.n_channels
         threads = torch.get_num_threads()
@@ -56,7 +56,7 @@ class StripPass:
     def take(self, task: Task) -> None:
         """Go on with another image of the same shape, in the same buffers."""
         self.task = task
-        self._padded_image = padded_image(task.image, task.network.padding)  # (H + 2, W + 2, C)
+        self._padded_image = padded_image(task.image, task.single.padding)  # (H + 2, W + 2, C)
         self._mask = None if task.mask is None else task.mask[..., None].to(task.image.dtype)  # (H, W, 1)
         self._n_pixels = self._height * self._width if task.mask is None else int(task.mask.sum())
         self._objective = StripObjective(
@@ -64,9 +64,10 @@ class StripPass:
             task.settings,
             task.mask,
             task.targets,
-            task.network.n_clusters,
+            task.single.n_clusters,
             self._strip_rows,
             task.image.dtype,
+            task.wants_probabilities,
         )
 
     @torch.no_grad()
@@ -75,13 +76,14 @@ class StripPass:
         self._forward()
         sums = self._respond(gradients)
         found = self._backward(*sums) if gradients else []
-        return Found(self._objective.clusters.clone(), self._objective.losses(), found)
+        objective = self._objective
+        return Found(objective.clusters.clone(), objective.losses(), found, objective.probabilities)
 
     # ------------------------------------------------------------------ forward
 
     def _forward(self) -> None:
         """Fill the maps with what comes out of every convolution and ReLU, and find their statistics."""
-        *self._components, self._classifier = self.task.network.components()
+        *self._components, self._classifier = self.task.single.components()
         self._kernels: list[Tensor] = []
         self._scales: list[Tensor] = []
         for layer, component in enumerate(self._components):
@@ -124,7 +126,7 @@ class StripPass:
         torch.addcmul(shift.to(values.dtype), values[first:last], scale.to(values.dtype), out=inside)
         if self._mask is not None:
             inside.mul_(self._mask[first:last])
-        replicate = self.task.network.padding == "replicate"
+        replicate = self.task.single.padding == "replicate"
         if replicate:
             padded[start:end, 0].copy_(padded[start:end, 1])
             padded[start:end, width + 1].copy_(padded[start:end, width])
@@ -190,7 +192,7 @@ class StripPass:
         products : (q, p) Tensor
             Sums of the response's gradient times the last map's values less their mean.
         """
-        network = self.task.network
+        network = self.task.single
         convolutions: list[Tensor] = []
         normalizations: list[Tensor] = []
         of_map: _OfLastMap | _OfMap
@@ -262,7 +264,7 @@ class StripPass:
         below = top + len(padded) - 2  # first row of the next strip
         start = int(top == 0)
         end = len(padded) - 2 if below < self._height else self._height - (top - 1)  # in rows of `padded`
-        if self.task.network.padding == "replicate":
+        if self.task.single.padding == "replicate":
             if top == 0:
                 padded[1].add_(padded[0])
             if below >= self._height:

@@ -1,0 +1,139 @@
+"""Several networks for one segmentation, some of them at lower resolution: their probabilities are averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from napari_dfc.network import Ensemble, Network
+from napari_dfc.passes import AutogradPass, Found, Losses, Pass, Task, cluster_dtype
+from napari_dfc.prediction import Block, Picture, Predictor
+from napari_dfc.resolutions import enlarged, shrunken_image, shrunken_mask, shrunken_targets
+from napari_dfc.stripwise import StripPass
+
+__all__ = ["EnsemblePass", "EnsemblePredictor", "pass_for", "predictor_for"]
+
+#: Rows of a block of the mean probabilities.
+BLOCK_ROWS = 64
+
+
+def pass_for(task: Task) -> Pass:
+    """The way to compute a task with its kind of network on its device."""
+    if isinstance(task.network, Ensemble):
+        return EnsemblePass(task)
+    return StripPass(task) if task.image.device.type == "cpu" else AutogradPass(task)
+
+
+def predictor_for(
+    network: Network | Ensemble, cancelled: Callable[[], bool] = lambda: False
+) -> Predictor | EnsemblePredictor:
+    """The way to predict with a kind of network."""
+    return EnsemblePredictor(network, cancelled) if isinstance(network, Ensemble) else Predictor(network, cancelled)
+
+
+class EnsemblePass:
+    """A pass of every network, each over the image at its own resolution.
+
+    The clusters are those of the mean of all probabilities at the full resolution. Every network has its own losses, of
+    which the mean is told, and the gradient of its own total loss.
+
+    Parameters
+    ----------
+    task : Task
+        Of an `Ensemble`.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._passes: list[Pass] = []
+        self.take(task)
+
+    def take(self, task: Task) -> None:
+        """Go on with another image of the same shape."""
+        self.task = task
+        tasks = [_member_task(task, index) for index in range(len(_ensemble(task).members))]
+        if not self._passes:
+            self._passes = [pass_for(each) for each in tasks]
+            return
+        for one_pass, each in zip(self._passes, tasks, strict=True):
+            one_pass.take(each)
+
+    def __call__(self, gradients: bool) -> Found:
+        """Compute with the networks' present weights."""
+        shape = (self.task.image.shape[1], self.task.image.shape[2])
+        found: list[Found] = []
+        shares: list[Tensor] = []
+        for one_pass, factor in zip(self._passes, _ensemble(self.task).factors, strict=True):
+            member = one_pass(gradients)
+            assert member.probabilities is not None  # what every member's task asks for
+            shares.append(enlarged(member.probabilities, factor, shape))
+            found.append(member)
+        mean = torch.stack(shares).mean(0)  # (H, W, q)
+        losses = Losses(*(torch.stack(each).mean(0) for each in zip(*(one.losses for one in found), strict=True)))
+        clusters = mean.argmax(-1).to(cluster_dtype(mean.shape[-1]))
+        return Found(clusters, losses, [gradient for one in found for gradient in one.gradients], mean)
+
+
+class EnsemblePredictor:
+    """What `Predictor` does, for an `Ensemble`: a block's values are logarithms of mean probabilities.
+
+    Parameters
+    ----------
+    network : Ensemble
+        Its weights are copied.
+    cancelled : callable, optional
+        Asked before each block; once it is true, `Cancelled` is raised.
+    """
+
+    def __init__(self, network: Ensemble, cancelled: Callable[[], bool] = lambda: False) -> None:
+        self._factors = network.factors
+        self._n_clusters = network.n_clusters
+        self._predictors = [Predictor(member, cancelled) for member in network.each()]
+
+    def measure(self, *pictures: Picture) -> None:
+        """Take the statistics of these pictures as the fixed ones."""
+        for predictor, factor in zip(self._predictors, self._factors, strict=True):
+            predictor.measure(*(_shrunken(picture, factor) for picture in pictures))
+
+    def blocks(self, picture: Picture) -> Iterator[Block]:
+        """The logarithm of the mean probability of every block of a picture."""
+        _, height, width = picture.image.shape
+        mean = torch.zeros(height, width, self._n_clusters, dtype=picture.image.dtype, device=picture.image.device)
+        for predictor, factor in zip(self._predictors, self._factors, strict=True):
+            small = _shrunken(picture, factor)
+            probabilities = mean.new_empty(*small.image.shape[1:], self._n_clusters)
+            for block in predictor.blocks(small):
+                probabilities[block.rows, block.columns] = block.values.softmax(-1)
+            mean += enlarged(probabilities, factor, (height, width))
+        mean /= len(self._factors)
+        for top in range(0, height, BLOCK_ROWS):
+            rows = slice(top, min(top + BLOCK_ROWS, height))
+            yield Block(rows, slice(0, width), mean[rows].log())
+
+
+def _ensemble(task: Task) -> Ensemble:
+    assert isinstance(task.network, Ensemble)
+    return task.network
+
+
+def _member_task(task: Task, index: int) -> Task:
+    """What a network of an ensemble computes."""
+    ensemble = _ensemble(task)
+    factor = ensemble.factors[index]
+    small = _shrunken(Picture(task.image, task.mask), factor)
+    targets = task.targets
+    if targets is not None:
+        targets = shrunken_targets(targets, ensemble.n_clusters, factor)
+    return task._replace(
+        network=ensemble.each()[index],
+        image=small.image.contiguous(),
+        mask=small.mask,
+        targets=targets,
+        wants_probabilities=True,
+    )
+
+
+def _shrunken(picture: Picture, factor: int) -> Picture:
+    mask = None if picture.mask is None else shrunken_mask(picture.mask, factor)
+    return Picture(shrunken_image(picture.image, picture.mask, factor), mask)
