@@ -44,6 +44,17 @@ def test_a_large_image_is_cut_so_that_it_stays_below_the_limit() -> None:
     assert "crops of" in str(plan)
 
 
+def test_every_network_takes_memory_at_its_own_resolution() -> None:
+    one = make_plan((800, 800), 3, Settings(), CPU).bytes
+    half = make_plan((400, 400), 3, Settings(), CPU).bytes
+    both = make_plan((800, 800), 3, Settings(), CPU, factors=(1, 2)).bytes
+    assert both == one + half - 4 * 400 * 400  # there is one label map; the shrunken image is there as well
+    response = 3 * 4 * (800 * 800 + 400 * 400)  # of three channels, in float32
+    with_response = make_plan((800, 800), 3, Settings(), CPU, factors=(1, 2), n_clusters=3).bytes
+    # each network's gradient and probabilities; one more of the probabilities at full size, and their mean
+    assert with_response - both == 2 * response + 2 * 3 * 4 * 800 * 800
+
+
 def test_crops_do_not_become_too_small_to_show_anything() -> None:
     plan = make_plan((5000, 300), 3, Settings(memory_limit=0.1, n_channels=1000), CPU)
     assert max(plan.crop) <= LEAST_CROP

@@ -69,6 +69,29 @@ def test_painted_classes_share_the_response_among_them_and_all_iterations_are_ma
     assert (result.margin <= result.confidence).all()
 
 
+def test_averaged_networks_give_the_labels_and_their_confidence() -> None:
+    image, painted = tissue_with_strokes()
+    result = dfc.segment(image, scribbles=painted, preset="fast", max_iterations=8, n_networks=4)
+    alone = dfc.segment(image, scribbles=painted, preset="fast", max_iterations=8, n_networks=1)
+    assert set(np.unique(result.labels)) <= set(np.unique(painted))
+    assert (result.labels != alone.labels).any()
+    n_classes = len(np.unique(painted)) - 1
+    assert (result.confidence >= 1 / n_classes - 1e-6).all()
+    assert (result.confidence <= 1).all()
+    assert dfc.segment(image, scribbles=painted, preset="fast", max_iterations=8, n_networks=4).labels.tolist() == (
+        result.labels.tolist()
+    )
+
+
+def test_crops_and_averaged_networks_go_together() -> None:
+    image, painted = tissue_with_strokes()
+    image, painted = np.tile(image, (4, 4, 1)[: image.ndim]), np.tile(painted, (4, 4))
+    options = {"preset": "fast", "max_iterations": 6, "memory_limit": 0.02}
+    result = dfc.segment(image, scribbles=painted, **options)
+    assert result.plan.n_crops > 1
+    assert result.labels.all()
+
+
 def test_without_restriction_other_clusters_take_unused_numbers() -> None:
     image, strokes = tissue_with_strokes()
     painted = np.where(strokes == 1, 2, np.where(strokes == 3, 4, 0)).astype(np.uint8)

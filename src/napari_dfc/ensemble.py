@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
 
 from napari_dfc.network import Ensemble, Network
 from napari_dfc.passes import AutogradPass, Found, Losses, Pass, Task, cluster_dtype
@@ -62,14 +61,14 @@ class EnsemblePass:
     def __call__(self, gradients: bool) -> Found:
         """Compute with the networks' present weights."""
         shape = (self.task.image.shape[1], self.task.image.shape[2])
+        mean = self.task.image.new_zeros(*shape, _ensemble(self.task).n_clusters)
         found: list[Found] = []
-        shares: list[Tensor] = []
         for one_pass, factor in zip(self._passes, _ensemble(self.task).factors, strict=True):
             member = one_pass(gradients)
             assert member.probabilities is not None  # what every member's task asks for
-            shares.append(enlarged(member.probabilities, factor, shape))
+            mean += enlarged(member.probabilities, factor, shape)
             found.append(member)
-        mean = torch.stack(shares).mean(0)  # (H, W, q)
+        mean /= len(found)
         losses = Losses(*(torch.stack(each).mean(0) for each in zip(*(one.losses for one in found), strict=True)))
         clusters = mean.argmax(-1).to(cluster_dtype(mean.shape[-1]))
         return Found(clusters, losses, [gradient for one in found for gradient in one.gradients], mean)

@@ -65,6 +65,7 @@ def make_plan(
     device: Device,
     most: float = math.inf,
     factors: tuple[int, ...] = (1,),
+    n_clusters: int | None = None,
 ) -> Plan:
     """Find the largest crops with which a run stays within its limit.
 
@@ -81,6 +82,8 @@ def make_plan(
         A limit in bytes that holds besides, where less memory turned out to be free.
     factors : tuple of int
         For each network that is optimized, the side of the square of pixels that it sees as one.
+    n_clusters : int, optional
+        Channels of the response, where they are not as many as those of the network.
 
     Returns
     -------
@@ -95,7 +98,8 @@ def make_plan(
     """
     wanted = settings.memory_limit * GIGABYTE or (math.inf if device.name == "cuda" else AUTOMATIC_LIMIT)
     limit = min(wanted, LARGEST_SHARE * total_memory(device), most)
-    needed = whole = _bytes(shape, shape, n_inputs, settings, device, factors)
+    kind = (n_inputs, settings, device, factors, n_clusters)
+    needed = whole = _bytes(shape, shape, *kind)
     down = across = 1
     crop = shape
     while needed > limit and max(crop) > LEAST_CROP:
@@ -104,7 +108,7 @@ def make_plan(
         else:
             across += 1
         crop = (math.ceil(shape[0] / down), math.ceil(shape[1] / across))
-        needed = _bytes(shape, crop, n_inputs, settings, device, factors)
+        needed = _bytes(shape, crop, *kind)
     return Plan(needed, crop, down * across, limit, whole)
 
 
@@ -142,11 +146,25 @@ def _bytes(
     settings: Settings,
     device: Device,
     factors: tuple[int, ...],
+    n_clusters: int | None,
 ) -> int:
     n_pixels = math.prod(shape)
     image = n_pixels * (n_inputs * _FLOAT + 4)  # label maps of a byte or two
-    image += n_inputs * _FLOAT * (math.prod(crop) if crop == shape else 2 * n_pixels)
+    if crop == shape:  # each network has a copy with a border, and beside it the shrunken image, where that is another
+        sizes = [(2 if factor > 1 else 1) * math.prod(_divided(crop, factor)) for factor in factors]
+        image += n_inputs * _FLOAT * sum(sizes)
+    else:
+        image += n_inputs * _FLOAT * 2 * n_pixels
     each = [_network_bytes(_divided(crop, factor), n_inputs, settings, device) for factor in factors]
+    if n_clusters is not None:
+        of_response = n_clusters * _FLOAT
+        if len(factors) > 1:
+            image += 2 * of_response * math.prod(crop)  # one network's probabilities, and the mean
+        # the gradient of the response and, of several networks, each one's probabilities
+        each = [
+            one + of_response * math.prod(_divided(crop, factor)) * (2 if len(factors) > 1 else 1)
+            for one, factor in zip(each, factors, strict=True)
+        ]
     # on the CPU every network keeps its maps for the next iteration; elsewhere they are free after each pass
     return image + (sum(each) if device.name == "cpu" else max(each))
 

@@ -234,7 +234,9 @@ class Run:
         logger.warning("%s", self._changes[-1])
 
     def _plan(self, most: float = math.inf) -> Plan:
-        return make_plan(self.plane.shape, len(self.plane.values), self.settings, self.device, most, self._factors)
+        n_clusters = self.n_clusters if self._restricted else None
+        n_inputs = len(self.plane.values)
+        return make_plan(self.plane.shape, n_inputs, self.settings, self.device, most, self._factors, n_clusters)
 
     def preview(self, iteration: Iteration) -> NDArray[np.unsignedinteger[Any]]:
         """The label map of an iteration, (H, W), numbered as throughout this run."""

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from napari_dfc.ensemble import EnsemblePass, EnsemblePredictor
+from napari_dfc.network import Ensemble, Network, initialize
+from napari_dfc.passes import AutogradPass, Task
+from napari_dfc.prediction import Picture
+from napari_dfc.resolutions import enlarged, shrunken_image, shrunken_targets
+from napari_dfc.settings import Settings
+
+N_CLUSTERS = 3
+
+
+def ensemble_of(factors: tuple[int, ...]) -> Ensemble:
+    network = Ensemble([Network(2, 6, 2, "replicate", N_CLUSTERS).double() for _ in factors], factors)
+    initialize(network, "xavier", torch.Generator().manual_seed(3))
+    return network
+
+
+def task_of(network: Ensemble, masked: bool = False) -> Task:
+    generator = torch.Generator().manual_seed(1)
+    image = torch.rand(2, 27, 34, generator=generator, dtype=torch.float64)
+    mask = None
+    if masked:
+        mask = torch.rand(27, 34, generator=generator) > 0.3
+        image = image * mask
+    targets = torch.full((27, 34), -1)
+    targets[2:5, 3:20], targets[12:15, 3:20], targets[20:24, 3:9] = 0, 1, 2
+    if mask is not None:
+        targets = targets.masked_fill(~mask, -1)
+    return Task(network, image, Settings(n_channels=6), mask, targets, lambda: False)
+
+
+def probabilities(network: Network, image: Tensor) -> Tensor:
+    """Of a network alone, (h, w, q)."""
+    with torch.no_grad():
+        return network(image[None])[0].softmax(0).permute(1, 2, 0)
+
+
+def test_networks_have_weights_of_their_own() -> None:
+    first, second = ensemble_of((1, 1)).each()
+    assert not torch.equal(first.convolutions[0].weight, second.convolutions[0].weight)
+
+
+def test_a_pass_averages_probabilities_and_leaves_each_network_its_own_gradient() -> None:
+    network = ensemble_of((1, 2))
+    task = task_of(network)
+    found = EnsemblePass(task)(True)
+    first, second = network.each()
+    small = shrunken_image(task.image, None, 2)
+    mean = (probabilities(first, task.image) + enlarged(probabilities(second, small), 2, (27, 34))) / 2
+    assert torch.allclose(found.probabilities, mean, atol=1e-10)
+    assert torch.equal(found.clusters.long(), mean.argmax(-1))
+    alone = [
+        AutogradPass(task._replace(network=first))(True),
+        AutogradPass(task._replace(network=second, image=small, targets=shrunken_targets(task.targets, N_CLUSTERS, 2)))(
+            True
+        ),
+    ]
+    expected = [gradient for one in alone for gradient in one.gradients]
+    assert len(found.gradients) == len(list(network.parameters())) == len(expected)
+    for gradient, other in zip(found.gradients, expected, strict=True):
+        assert torch.allclose(gradient, other, atol=1e-8)
+    total = sum(float(one.losses.total) for one in alone) / 2
+    assert float(found.losses.total) == pytest.approx(total, abs=1e-10)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+def test_prediction_gives_a_pass_s_probabilities(masked: bool) -> None:
+    network = ensemble_of((1, 2, 1, 4))
+    task = task_of(network, masked)
+    found = EnsemblePass(task)(False)
+    picture = Picture(task.image, task.mask)
+    predictor = EnsemblePredictor(network)
+    predictor.measure(picture)
+    predicted = torch.cat([block.values for block in predictor.blocks(picture)])
+    inside = torch.ones(27, 34, dtype=torch.bool) if task.mask is None else task.mask
+    assert torch.allclose(predicted.softmax(-1)[inside], found.probabilities[inside], atol=1e-8)
+    assert found.gradients == []
+
+
+def test_a_single_network_s_pass_refuses_several() -> None:
+    with pytest.raises(TypeError, match="several networks"):
+        AutogradPass(task_of(ensemble_of((1, 1))))(False)
