@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from napari_dfc.resolutions import choose_factors, enlarged, shrunken_image, shrunken_mask, shrunken_targets
+from napari_dfc.resolutions import enlarged, possible_factors, shrunken_image, shrunken_mask, shrunken_targets
 
 
 def squares(array: np.ndarray, factor: int) -> list[list[np.ndarray]]:
@@ -59,11 +59,11 @@ def test_a_fraction_without_a_class_s_strokes_is_not_taken() -> None:
     targets = torch.full((64, 64), -1)
     targets[8:10, 8:12] = 0
     targets[10, 8:10] = 1  # half of a square of 2 pixels, less than half of one of 4
-    assert choose_factors((64, 64), 4, 64, targets, 2) == (1, 2, 1, 2)
-    assert choose_factors((64, 64), 4, 32, targets, 2) == (2, 2, 2, 2)
+    assert possible_factors((1, 2, 1, 4), (64, 64), targets, 2) == (1, 2, 1, 2)
+    assert possible_factors((2, 4, 8), (64, 64), targets, 2) == (2, 2, 2)
 
 
 def test_a_small_image_is_not_shrunken_to_nothing() -> None:
     targets = torch.full((33, 400), -1)
     targets[:, :100], targets[:, 300:] = 0, 1
-    assert choose_factors((33, 400), 4, 768, targets, 2) == (1, 2, 1, 2)
+    assert possible_factors((1, 2, 4, 8), (33, 400), targets, 2) == (1, 2, 2, 2)

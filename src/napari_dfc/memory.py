@@ -10,7 +10,7 @@ from napari_dfc.devices import Device, total_memory
 from napari_dfc.settings import Settings
 from napari_dfc.strips import TILE, tile_rows_of_strip
 
-__all__ = ["Plan", "amount", "crops", "make_plan"]
+__all__ = ["Plan", "amount", "crops", "make_plan", "wanted_factors"]
 
 GIGABYTE = 1e9
 
@@ -110,6 +110,33 @@ def make_plan(
         crop = (math.ceil(shape[0] / down), math.ceil(shape[1] / across))
         needed = _bytes(shape, crop, *kind)
     return Plan(needed, crop, down * across, limit, whole)
+
+
+def wanted_factors(shape: tuple[int, int], settings: Settings) -> tuple[int, ...]:
+    """At which fraction of the resolution each of several networks is to see an image with strokes.
+
+    The first at the full one, the second at half of it, the third again at the full one, the fourth at a quarter, the
+    fifth at the full one, and so on: what is small is seen sharply by some, and what is large as a whole by others. For
+    an image larger than ``settings.full_resolution_up_to``, all at half of these.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the image.
+    settings : Settings
+
+    Returns
+    -------
+    tuple of int
+        The side of the square of pixels that become one.
+
+    Examples
+    --------
+    >>> wanted_factors((400, 600), Settings(n_networks=4)), wanted_factors((400, 900), Settings(n_networks=3))
+    ((1, 2, 1, 4), (2, 4, 2))
+    """
+    finest = 1 if max(shape) <= settings.full_resolution_up_to else 2
+    return tuple(finest * (1 if index % 2 == 0 else 2 ** ((index + 1) // 2)) for index in range(settings.n_networks))
 
 
 def crops(shape: tuple[int, int], crop: tuple[int, int]) -> list[tuple[slice, slice]]:

@@ -2,55 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["choose_factors", "enlarged", "shrunken_image", "shrunken_mask", "shrunken_targets"]
+__all__ = ["enlarged", "possible_factors", "shrunken_image", "shrunken_mask", "shrunken_targets"]
 
 #: Sides, in pixels, below which no shrunken image goes.
 LEAST_SIDE = 16
 
 
-def choose_factors(
-    shape: tuple[int, int], n_networks: int, full_resolution_up_to: int, targets: Tensor, n_clusters: int
+def possible_factors(
+    wanted: Sequence[int], shape: tuple[int, int], targets: Tensor, n_clusters: int
 ) -> tuple[int, ...]:
-    """At which fraction of the resolution each of several networks sees the image.
-
-    The first at the full one, the second at half of it, the third again at the full one, the fourth at a quarter, the
-    fifth at the full one, and so on: what is small is seen sharply by some, and what is large as a whole by others. For
-    an image too large for that, all at half of these.
+    """The fractions of the resolution at which all painted classes are still there.
 
     Parameters
     ----------
+    wanted : sequence of int
+        The side of the square of pixels that become one, for each of several networks. Where a class has no stroke
+        left, because others share its squares, or the image would become tiny, half of it is taken, and so on.
     shape : (int, int)
         Rows and columns of the image.
-    n_networks : int
-    full_resolution_up_to : int
-        Longest side, in pixels, of an image that is seen at its full resolution.
     targets : (H, W) Tensor of int64
-        Channel of the painted class, negative where nothing is painted. A fraction at which a class has no stroke left,
-        because others share its pixels, is replaced by the next finer one.
+        Channel of the painted class, negative where nothing is painted.
     n_clusters : int
 
     Returns
     -------
     tuple of int
-        The side of the square of pixels that become one.
 
     Examples
     --------
     >>> import torch
     >>> targets = torch.full((400, 600), -1)
-    >>> targets[100, :300], targets[300, :300] = 0, 1
-    >>> choose_factors((400, 600), 4, 768, targets, 2), choose_factors((400, 600), 4, 512, targets, 2)
-    ((1, 2, 1, 4), (2, 4, 2, 8))
+    >>> targets[100, 100:102], targets[101, 100:101] = 0, 1
+    >>> possible_factors((1, 2, 1, 4), (400, 600), targets, 2)
+    (1, 1, 1, 1)
     """
-    finest = 1 if max(shape) <= full_resolution_up_to else 2
-    return tuple(
-        _largest_possible(finest * (1 if index % 2 == 0 else 2 ** ((index + 1) // 2)), shape, targets, n_clusters)
-        for index in range(n_networks)
-    )
+    return tuple(_largest_possible(factor, shape, targets, n_clusters) for factor in wanted)
 
 
 def _largest_possible(factor: int, shape: tuple[int, int], targets: Tensor, n_clusters: int) -> int:

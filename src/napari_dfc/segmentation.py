@@ -26,12 +26,12 @@ from napari_dfc.devices import (
     is_out_of_memory,
     release_memory,
 )
-from napari_dfc.memory import Plan, amount, crops, make_plan
+from napari_dfc.memory import Plan, amount, crops, make_plan, wanted_factors
 from napari_dfc.network import initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration, optimize
 from napari_dfc.passes import Cancelled
-from napari_dfc.resolutions import choose_factors
+from napari_dfc.resolutions import possible_factors
 from napari_dfc.result import KeptResponse, Segmentation, network_for, tensors_of
 from napari_dfc.settings import DEFAULT_PRESET, Precision, Settings
 
@@ -140,10 +140,9 @@ class Run:
         """Several networks only where their channels mean the same: where each carries a painted class."""
         if self.scribbles is None or not self._restricted:
             return (1,)
-        targets, settings = torch.from_numpy(self.scribbles.targets), self.settings
-        return choose_factors(
-            self.plane.shape, settings.n_networks, settings.full_resolution_up_to, targets, self.n_clusters
-        )
+        wanted = wanted_factors(self.plane.shape, self.settings)
+        targets = torch.from_numpy(self.scribbles.targets)
+        return possible_factors(wanted, self.plane.shape, targets, self.n_clusters)
 
     def cancel(self) -> None:
         """End the run from another thread, in the middle of an iteration; `result` keeps what there is."""

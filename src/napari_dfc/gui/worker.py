@@ -28,7 +28,7 @@ from napari_dfc.gui.layers import (
     scribble_plane,
     show_labels,
 )
-from napari_dfc.memory import Plan, make_plan
+from napari_dfc.memory import Plan, make_plan, wanted_factors
 from napari_dfc.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,7 +84,10 @@ class RunInputs:
     def plan(self, settings: Settings) -> Plan:
         """What a run will need, without PyTorch; before that is loaded, as if on the CPU."""
         device = choose_device(settings.device) if torch_is_loaded() else Device("cpu", "CPU", "")
-        return make_plan(self.plane.shape, self.n_channels, settings, device)
+        factors: tuple[int, ...] = (1,)
+        if self.strokes is not None and settings.restrict_to_scribbles:
+            factors = wanted_factors(self.plane.shape, settings)
+        return make_plan(self.plane.shape, self.n_channels, settings, device, factors=factors)
 
     def prepare(self, settings: Settings) -> Run:
         """Load PyTorch, read the image data and check everything; errors as in `napari_dfc.segment`."""
