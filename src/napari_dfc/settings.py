@@ -139,7 +139,7 @@ class Settings:
     )
     n_conv: int = _parameter(
         2,
-        "Convolution components",
+        "Convolutions",
         "Layers of 3x3 convolution [M]. Each lets a pixel look one pixel further around itself.",
         unit="layers",
         least=1,
@@ -183,7 +183,7 @@ class Settings:
     )
     full_resolution_up_to: int = _parameter(
         768,
-        "Full resolution up to",
+        "Full size up to",
         "With strokes of two classes or more: an image with a longer side than this is looked at with half its "
         "resolution, which is four times faster.",
         unit="pixels",
@@ -319,7 +319,7 @@ class Settings:
         return asdict(self)
 
 
-#: What each preset sets differently from the defaults. "fast" and "accurate" are first guesses.
+#: What each preset sets differently from the defaults. Iterations and channels of "fast" and "accurate" are first guesses.
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "paper": {
