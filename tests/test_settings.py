@@ -13,6 +13,8 @@ def test_paper_and_published_are_literal() -> None:
         assert (settings.scribble_weight, settings.learning_rate, settings.momentum) == (0.5, 0.1, 0.9)
         assert (settings.input_scaling, settings.padding) == ("published", "zeros")
         assert not settings.restrict_to_scribbles
+        assert (settings.n_networks, settings.similarity_weight, settings.balance_scribbles) == (1, 1.0, False)
+        assert settings.full_resolution_up_to == 1_000_000
         assert not settings.keep_min_labels
     assert (paper.initialization, published.initialization) == ("xavier", "framework")
     assert (paper.min_labels, published.min_labels) == (1, 3)

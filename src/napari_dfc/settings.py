@@ -319,7 +319,8 @@ class Settings:
         return asdict(self)
 
 
-#: What each preset sets differently from the defaults. Iterations and channels of "fast" and "accurate" are first guesses.
+#: What each preset sets differently from the defaults. Iterations and channels of "fast", "balanced" and "accurate" are
+#: first guesses.
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "paper": {

@@ -25,7 +25,7 @@ from bench import Results, interval, machine, parser, table, torch
 from micrographs import COLLECTIONS, DEFAULT_ROOT, Micrograph, micrographs, strokes
 from napari_dfc.metrics import class_mean_iou
 
-#: Best of 130 (the default), 1000 and 3000 on every fourth image of WBC and DSB2018.
+#: The better of 130 (the default) and 1000 on every fourth image of WBC and every third of DSB2018.
 WALKER_BETA = 1000
 
 
