@@ -173,7 +173,7 @@ class Settings:
         "With two or more painted classes, every pixel gets one of them; off, further clusters may remain beside them.",
     )
     n_networks: int = _parameter(
-        3,
+        2,
         "Networks",
         "With strokes of two classes or more: so many networks, each from first weights of its own and some of them at "
         "half the resolution, are optimized side by side and averaged.",
@@ -355,9 +355,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "keep_min_labels": False,
             "memory_limit": 10_000.0,
         },
-        "fast": {"max_iterations": 30, "n_channels": 24, "n_networks": 2},
+        "fast": {"max_iterations": 30, "n_channels": 24},
         "balanced": {},
-        "accurate": {"max_iterations": 120, "n_channels": 64, "n_conv": 3, "n_networks": 4},
+        "accurate": {"max_iterations": 120, "n_channels": 64, "n_conv": 3, "n_networks": 3},
     }
 )
 
