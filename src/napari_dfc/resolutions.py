@@ -80,9 +80,11 @@ def shrunken_image(image: Tensor, mask: Tensor | None, factor: int) -> Tensor:
     """
     if factor == 1:
         return image
-    usable = torch.ones_like(image[:1]) if mask is None else mask[None].to(image.dtype)
-    share = _means(usable, factor)
-    return torch.where(share > 0, _means(image, factor) / share, 0)
+    means = _means(image, factor)
+    if mask is None:
+        return means
+    share = _means(mask[None].to(image.dtype), factor)
+    return torch.where(share > 0, means / share, 0)
 
 
 def shrunken_mask(mask: Tensor, factor: int) -> Tensor:
