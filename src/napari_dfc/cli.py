@@ -197,7 +197,7 @@ def _run(name: str, image: Any, *, scribbles: Any, channel_axis: int | None, set
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(name, total=settings.max_iterations, state="")
+        task = progress.add_task(name, total=run.n_updates, state="")
         for iteration in run:
             state = f"iteration {iteration.number}, {iteration.n_labels} labels"
             progress.update(task, completed=iteration.number, state=state)

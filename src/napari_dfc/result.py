@@ -18,9 +18,10 @@ from napari_dfc.ensemble import predictor_for
 from napari_dfc.memory import Plan
 from napari_dfc.network import Ensemble, Network
 from napari_dfc.prediction import Picture
+from napari_dfc.regions import Hierarchy
 from napari_dfc.settings import Settings
 
-__all__ = ["LOSS_NAMES", "KeptResponse", "Segmentation", "network_for", "tensors_of"]
+__all__ = ["LOSS_NAMES", "KeptHierarchy", "KeptResponse", "Segmentation", "network_for", "tensors_of"]
 
 #: Columns of `Segmentation.losses`.
 LOSS_NAMES = ("similarity", "continuity", "scribble", "total")
@@ -57,6 +58,8 @@ class Segmentation:
     record : dict
         Everything needed to run it again on the same image: settings, threads, versions, the image's digest, strokes.
         Plain values, ready for JSON.
+    hierarchy : Hierarchy or None
+        Of regions: how they came about; its `cut` gives fewer or more of them without another run.
     """
 
     labels: NDArray[np.unsignedinteger[Any]]
@@ -70,7 +73,8 @@ class Segmentation:
     ended: str
     note: str
     record: Mapping[str, Any]
-    _response: KeptResponse = field(repr=False)
+    hierarchy: Hierarchy | None
+    _response: KeptResponse | KeptHierarchy = field(repr=False)
     _run_numbers: NDArray[np.uint64] = field(repr=False)
     _numbers: NDArray[np.uint64] = field(repr=False)
 
@@ -89,6 +93,9 @@ class Segmentation:
     def confidence(self) -> NDArray[np.float32]:
         """Softmax of the winning channel, (H, W) float32 in 0 to 1; NaN where there is no label.
 
+        Of regions, how far a pixel's region stands out from its neighbors: 1 less the ratio of the cost at which
+        merging ended to that at which the region would merge next.
+
         Computed from the kept network when first asked for.
         """
         return self._probabilities[0]
@@ -96,6 +103,8 @@ class Segmentation:
     @property
     def margin(self) -> NDArray[np.float32]:
         """How far the winning channel's softmax lies above the second's, (H, W) float32 in 0 to 1; NaN without a label.
+
+        Of regions, the same as `confidence`.
 
         Computed from the kept network when first asked for.
         """
@@ -140,6 +149,19 @@ class KeptResponse:
         if self.known is not None:
             first[~self.known] = margin[~self.known] = np.nan
         return first, margin
+
+
+@dataclass(frozen=True, eq=False)
+class KeptHierarchy:
+    """The regions of a result, and what they would merge to next."""
+
+    hierarchy: Hierarchy
+    level: float
+
+    def probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """How distinct each region is, twice: there is no second channel."""
+        distinctness = self.hierarchy.distinctness(self.level)
+        return distinctness, distinctness
 
 
 def network_for(

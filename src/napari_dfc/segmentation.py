@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -31,13 +32,17 @@ from napari_dfc.network import initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration, optimize
 from napari_dfc.passes import Cancelled
+from napari_dfc.regions import Hierarchy, Votes, contrast_of, superpixels_of
 from napari_dfc.resolutions import possible_factors
-from napari_dfc.result import KeptResponse, Segmentation, network_for, tensors_of
+from napari_dfc.result import KeptHierarchy, KeptResponse, Segmentation, network_for, tensors_of
 from napari_dfc.settings import DEFAULT_PRESET, Precision, Settings
 
 __all__ = ["Run", "segment"]
 
 logger = logging.getLogger(__name__)
+
+#: Level of the hierarchy of regions at which it is cut for ``region_scale=1``; measured in docs/benchmarks.md.
+REGION_LEVEL = 0.045
 
 #: Version of the layout of `Segmentation.record`.
 RECORD_FORMAT = 1
@@ -70,6 +75,8 @@ class Run:
         The number of every channel's cluster in the previews.
     plan : Plan
         How much memory the run takes, and the crops that keep it below the limit.
+    n_updates : int
+        Updates of networks after which it ends, if it does not stop before.
 
     Examples
     --------
@@ -108,6 +115,10 @@ class Run:
         self.spare_a_core = spare_a_core
         self._changes: list[str] = []
         self.run_numbers = label_numbers(np.zeros(self.n_clusters), self._classes)
+        self.n_updates = self.settings.n_updates(has_strokes=bool(self._classes))
+        self._makes_regions = self.settings.makes_regions(has_strokes=bool(self._classes))
+        self._votes: Votes | None = None
+        self._contrast = np.zeros((0, 0), dtype=np.float32)
         self._cancelled = threading.Event()
         self._kept: Iteration | None = None
         self._losses: list[Tensor] = []  # each (4,), on the device
@@ -171,19 +182,10 @@ class Run:
         targets = None
         if self.scribbles is not None:
             targets = torch.from_numpy(self.scribbles.targets).to(image.device)
-        network = network_for(self.plane, self.settings, self.n_clusters, self._factors).to(image.dtype)
-        initialize(network, self.settings.initialization, torch.Generator().manual_seed(self.settings.seed))
-        network.to(image.device)
-        iterations = optimize(
-            network,
-            image,
-            self.settings.change(precision=self._precision),
-            mask=mask,
-            targets=targets,
-            least=0 if self._restricted else self.least,
-            cancelled=self._cancelled.is_set,
-            crops=crops(self.plane.shape, self.plan.crop),
-        )
+        if self._makes_regions:
+            self._contrast = contrast_of(self.plane.values, self.plane.mask)
+            self._votes = Votes(superpixels_of(self._contrast, self.plane.mask))
+        iterations = self._iterations(image, mask, targets)
         logger.info("segmenting %s on %s with %s", self.name or "an image", self.device, self.plan)
         started = time.perf_counter()
         while True:
@@ -203,15 +205,48 @@ class Run:
             counts.append(iteration.n_labels)
             # of a run with crops the last map counts, which is the only one of a single network
             enough = iteration.n_labels >= self.least or not settings.keep_min_labels or self.plan.n_crops > 1
-            if enough or iteration.number == 0:
+            if enough or iteration.number == 0 or self._makes_regions:
                 self._kept = iteration
+            self._vote(iteration)
             self._losses, self._counts = losses, counts
             self._seconds = time.perf_counter() - started
             yield iteration
-        if iteration.number < self.settings.max_iterations:
+        if iteration.number < self.n_updates:
             self._ended = f"no more than {self.least} labels were left"
         else:
             self._ended = "all iterations were made"
+
+    def _iterations(self, image: Tensor, mask: Tensor | None, targets: Tensor | None) -> Iterator[Iteration]:
+        """What `optimize` yields; for regions of one network after the other, the updates counted on."""
+        settings = self.settings.change(precision=self._precision)
+        generator = torch.Generator().manual_seed(settings.seed)
+        rounds = 1
+        if self._makes_regions:
+            rounds, settings = settings.n_networks, settings.change(max_iterations=settings.region_iterations)
+        for index in range(rounds):
+            network = network_for(self.plane, settings, self.n_clusters, self._factors).to(image.dtype)
+            initialize(network, settings.initialization, generator)
+            for iteration in optimize(
+                network.to(image.device),
+                image,
+                settings,
+                mask=mask,
+                targets=targets,
+                least=0 if self._restricted or self._makes_regions else self.least,
+                cancelled=self._cancelled.is_set,
+                crops=crops(self.plane.shape, self.plan.crop),
+            ):
+                if index == 0 or iteration.number > 0:
+                    yield replace(iteration, number=iteration.number + index * settings.max_iterations)
+
+    def _vote(self, iteration: Iteration) -> None:
+        """Let a label map have a say on the regions; of a run with crops, only each network's last one is whole."""
+        if self._votes is None or iteration.number == 0:  # an untrained network has nothing to say
+            return
+        if self.plan.n_crops > 1 and iteration.number % self.settings.region_iterations:
+            return
+        known = None if iteration.known is None else iteration.known.cpu().numpy()
+        self._votes.add(iteration.clusters.cpu().numpy(), self.n_clusters, known)
 
     def _step_down(self, words: str) -> None:
         """Out of memory: plan the run anew with smaller crops, and where those are small already, on the CPU."""
@@ -251,7 +286,7 @@ class Run:
         done = len(self._counts) - 1
         if done < 1:
             return float("inf")
-        return self._seconds / len(self._counts) * (self.settings.max_iterations - done)
+        return self._seconds / len(self._counts) * (self.n_updates - done)
 
     def result(self) -> Segmentation:
         """What there is so far: the last label map with enough labels.
@@ -270,8 +305,12 @@ class Run:
             raise RuntimeError("there is no result yet: not one iteration has ended")
         clusters = kept.clusters.cpu().numpy()
         known = self.plane.mask if kept.known is None else kept.known.cpu().numpy()
+        hierarchy = self._hierarchy()
+        if hierarchy is not None:
+            clusters = hierarchy.cut(self.region_level) - 1  # -1 where masked
+            known = self.plane.mask
         inside = clusters if known is None else clusters[known]
-        areas = np.bincount(inside.ravel(), minlength=self.n_clusters)
+        areas = np.bincount(inside.ravel(), minlength=self.n_clusters if hierarchy is None else 0)
         numbers = label_numbers(areas, self._classes)
         labels = apply_numbers(clusters, numbers, known)
         n_labels = int(np.count_nonzero(areas))
@@ -286,27 +325,50 @@ class Run:
             device=self.device,
             plan=self.plan,
             ended=ended,
-            note=self._note(n_labels, kept),
+            note=self._note(n_labels, kept, hierarchy is not None),
             record=self._record(kept, n_labels, ended),
-            _response=KeptResponse(
-                self.plane,
-                self.settings,
-                {name: weight.cpu() for name, weight in kept.weights.items()},
-                self.n_clusters,
-                self._factors,
-                self.device,
-                known,
-            ),
-            _run_numbers=self.run_numbers,
+            hierarchy=hierarchy,
+            _response=self._kept_response(kept, known)
+            if hierarchy is None
+            else KeptHierarchy(hierarchy, self.region_level),
+            _run_numbers=self.run_numbers if hierarchy is None else numbers,
             _numbers=numbers,
         )
 
-    def _note(self, n_labels: int, kept: Iteration) -> str:
+    @property
+    def region_level(self) -> float:
+        """The cost up to which regions merge."""
+        return REGION_LEVEL * self.settings.region_scale
+
+    def _hierarchy(self) -> Hierarchy | None:
+        """How the superpixels merge, by all label maps so far; None where clusters are asked for or nobody waits.
+
+        A run that was called off has no time for it.
+        """
+        if self._votes is None or not len(self._votes) or self._cancelled.is_set():
+            return None
+        return Hierarchy(self._votes.superpixels, self._votes.shares(), self._contrast)
+
+    def _kept_response(self, kept: Iteration, known: NDArray[np.bool_] | None) -> KeptResponse:
+        return KeptResponse(
+            self.plane,
+            self.settings,
+            {name: weight.cpu() for name, weight in kept.weights.items()},
+            self.n_clusters,
+            self._factors,
+            self.device,
+            known,
+        )
+
+    def _note(self, n_labels: int, kept: Iteration, has_regions: bool) -> str:
         """What the user should know, in sentences without the last full stop."""
         notes = list(dict.fromkeys(self._changes))
         if self._precision != self.settings.precision:
             notes.append(f"computed in float32: {self.device.title} has no bfloat16 arithmetic")
-        if self._classes:
+        if self._makes_regions:
+            if not has_regions:
+                notes.append("stopped before there were regions: these are clusters")
+        elif self._classes:
             absent = len(self._classes) - n_labels if self.settings.restrict_to_scribbles else 0
             if absent > 0:
                 notes.append(f"{absent} of the {len(self._classes)} painted classes won nowhere")

@@ -16,6 +16,7 @@ __all__ = ["DEFAULT_PRESET", "PRESETS", "Parameter", "PresetName", "Settings", "
 
 PresetName = Literal["paper", "published", "fast", "balanced", "accurate"]
 InputScaling = Literal["percentile", "published"]
+Output = Literal["clusters", "regions"]
 Padding = Literal["replicate", "zeros"]
 Initialization = Literal["xavier", "framework"]
 DeviceName = Literal["auto", "cuda", "mps", "cpu"]
@@ -119,6 +120,30 @@ class Settings:
         step=0.5,
         basic=True,
     )
+    output: Output = _parameter(
+        "clusters",
+        "Result",
+        "clusters: pixels that look alike share a label, wherever they lie; regions: every label is one connected "
+        "piece, and pieces that differ or have an edge between them stay apart. With strokes it is always clusters.",
+        basic=True,
+    )
+    region_scale: float = _parameter(
+        1.0,
+        "Region scale",
+        "With regions: how much two neighbors must differ to stay apart. Twice as high: about half as many regions.",
+        least=0.0,
+        most=1000.0,
+        step=0.25,
+        basic=True,
+    )
+    region_iterations: int = _parameter(
+        8,
+        "Region iterations",
+        "With regions: updates of each network. Every label map on the way has a say, and later ones know no better.",
+        unit="iterations",
+        least=1,
+        most=100_000,
+    )
     max_iterations: int = _parameter(
         60,
         "Iterations",
@@ -176,7 +201,7 @@ class Settings:
         2,
         "Networks",
         "With strokes of two classes or more: so many networks, each from first weights of its own and some of them at "
-        "half the resolution, are optimized side by side and averaged.",
+        "half the resolution, are optimized side by side and averaged. With regions: one after the other.",
         unit="networks",
         least=1,
         most=16,
@@ -314,6 +339,16 @@ class Settings:
         """The same settings with some of them changed."""
         return replace(self, **changes)
 
+    def makes_regions(self, has_strokes: bool) -> bool:
+        """Whether a run with these settings gives regions; with strokes it never does."""
+        return self.output == "regions" and not has_strokes
+
+    def n_updates(self, has_strokes: bool) -> int:
+        """After how many updates of networks a run ends, if it does not stop before."""
+        if self.makes_regions(has_strokes):
+            return self.n_networks * self.region_iterations
+        return self.max_iterations
+
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain values; ``Settings(**settings.as_dict())`` gives them back."""
         return asdict(self)
@@ -357,7 +392,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
         "fast": {"max_iterations": 30, "n_channels": 24},
         "balanced": {},
-        "accurate": {"max_iterations": 120, "n_channels": 64, "n_conv": 3, "n_networks": 3},
+        "accurate": {"max_iterations": 120, "n_networks": 4},
     }
 )
 
@@ -372,7 +407,7 @@ def parameters() -> tuple[Parameter, ...]:
     Examples
     --------
     >>> [parameter.name for parameter in parameters() if parameter.basic]
-    ['preset', 'min_labels', 'continuity_weight']
+    ['preset', 'min_labels', 'continuity_weight', 'output', 'region_scale']
     """
     global _parameters
     if not _parameters:

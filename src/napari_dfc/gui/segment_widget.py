@@ -108,10 +108,11 @@ class SegmentWidget(Container[Any]):
         if not self.start_button.enabled:
             return None
         settings = self.form.settings()
-        self.run = LayerRun(self._viewer, self._inputs(), settings)
+        inputs = self._inputs()
+        self.run = LayerRun(self._viewer, inputs, settings)
         self.run.progressed.connect(self._show_progress)
         self.run.ended.connect(self._show_outcome)
-        self._show_progress(Progress(0, settings.max_iterations, "Starting ..."))
+        self._show_progress(Progress(0, settings.n_updates(inputs.strokes is not None), "Starting ..."))
         self.refresh()
         return self.run
 

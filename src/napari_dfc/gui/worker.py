@@ -209,8 +209,9 @@ class LayerRun:
         self._filled = False
         self._shown = threading.Event()
         self._preview_interval = PREVIEW_INTERVAL
+        self._n_updates = settings.n_updates(has_strokes=inputs.strokes is not None)
         self._activity = cancelable_progress(
-            total=settings.max_iterations,
+            total=self._n_updates,
             desc=f"Segmenting {inputs.names[0]}",
             cancel_callback=self.stop,
             file=io.StringIO(),  # napari's activity dock shows it; the terminal is not ours
@@ -257,7 +258,7 @@ class LayerRun:
             raise EngineError(str(error)) from error
 
     def _prepare_and_optimize(self) -> Generator[Progress, None, Segmentation | None]:
-        total = self.settings.max_iterations
+        total = self._n_updates
         if not torch_is_loaded():
             yield Progress(0, total, "Loading PyTorch, once after each start of napari ...")
         self._run = run = self.inputs.prepare(self.settings)
@@ -279,7 +280,7 @@ class LayerRun:
             if self._shown.is_set() and now - shown >= self._preview_interval:
                 labels, shown = run.preview(iteration), now
                 self._shown.clear()
-            yield Progress(iteration.number, run.settings.max_iterations, _progress_words(iteration, run), labels)
+            yield Progress(iteration.number, run.n_updates, _progress_words(iteration, run), labels)
             if labels is not None:  # with every core busy, drawing it would hold up the window for longer
                 self._shown.wait(PREVIEW_PATIENCE)
 
@@ -402,7 +403,7 @@ class _Refusal:
 def _progress_words(iteration: Iteration, run: Run) -> str:
     seconds = run.seconds_left()
     left = "" if math.isinf(seconds) else f" · {_duration(seconds)} left"
-    return f"Iteration {iteration.number} of {run.settings.max_iterations} · {iteration.n_labels} labels{left}"
+    return f"Iteration {iteration.number} of {run.n_updates} · {iteration.n_labels} labels{left}"
 
 
 def _duration(seconds: float) -> str:

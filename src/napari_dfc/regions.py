@@ -1,0 +1,333 @@
+"""Connected regions: superpixels, what the clusters of many label maps say of them, and the order of their merging."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, minimum_filter
+from skimage.measure import label
+from skimage.segmentation import watershed
+
+__all__ = ["Hierarchy", "Votes", "contrast_of", "superpixels_of"]
+
+#: Width of the Gaussian whose derivative is the contrast, in pixels.
+CONTRAST_SIGMA = 1.0
+
+#: Side of the square in which a superpixel's seed is the pixel of least contrast, in pixels.
+SEED_SQUARE = 5
+
+#: Superpixels beyond which the squares become larger, so that merging them takes seconds.
+MOST_SUPERPIXELS = 40_000
+
+#: Exponents of size and of contrast in the cost of a merge; the choice is measured in docs/benchmarks.md.
+SIZE_EXPONENT, CONTRAST_EXPONENT = 0.8, 2.0
+
+
+def contrast_of(values: NDArray[np.floating[Any]], mask: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+    r"""How steeply an image changes at each pixel, over all its channels.
+
+    Parameters
+    ----------
+    values : (C, H, W) ndarray of float
+        Channels; together they are brought to unit variance.
+    mask : (H, W) ndarray of bool, optional
+        The pixels that take part.
+
+    Returns
+    -------
+    (H, W) ndarray of float32
+
+    Notes
+    -----
+    .. math:: g = \sqrt{\sum_c (\partial_x I_c)^2 + (\partial_y I_c)^2}
+
+    with derivatives of a Gaussian of `CONTRAST_SIGMA` pixels.
+
+    Examples
+    --------
+    >>> steps = np.repeat([0.0, 1.0], 8)[None, None].repeat(5, axis=1)  # (1, 5, 16)
+    >>> int(contrast_of(steps)[2].argmax()) in (7, 8)
+    True
+    """
+    inside = values.reshape(len(values), -1) if mask is None else values[:, mask]
+    variance = float(inside.var(1, dtype=np.float64).sum())
+    squares = np.zeros(values.shape[1:], dtype=np.float32)
+    for channel in values:
+        for order in ((0, 1), (1, 0)):
+            squares += gaussian_filter(channel.astype(np.float32), CONTRAST_SIGMA, order=order) ** 2
+    found: NDArray[np.float32] = np.sqrt(squares / np.float32(variance or 1.0))
+    return found
+
+
+def superpixels_of(contrast: NDArray[np.float32], mask: NDArray[np.bool_] | None = None) -> NDArray[np.int32]:
+    """Small connected pieces of an image that end where it changes: the basins of its contrast.
+
+    Parameters
+    ----------
+    contrast : (H, W) ndarray of float32
+    mask : (H, W) ndarray of bool, optional
+        The pixels that take part.
+
+    Returns
+    -------
+    (H, W) ndarray of int32
+        1 to the number of superpixels; 0 where masked.
+
+    Examples
+    --------
+    >>> ridge = np.zeros((3, 9), dtype=np.float32)
+    >>> ridge[:, 4] = 1
+    >>> np.unique(superpixels_of(ridge)).tolist()
+    [1, 2]
+    """
+    side = SEED_SQUARE
+    while True:
+        low = contrast == minimum_filter(contrast, side)
+        seeds, n_seeds = label(low if mask is None else low & mask, connectivity=2, return_num=True)
+        if n_seeds <= MOST_SUPERPIXELS or side >= min(contrast.shape):
+            break
+        side = 2 * side + 1
+    pieces = watershed(contrast, seeds, mask=mask)
+    return _seeded_everywhere(np.asarray(pieces, dtype=np.int32), mask)
+
+
+def _seeded_everywhere(pieces: NDArray[np.int32], mask: NDArray[np.bool_] | None) -> NDArray[np.int32]:
+    """Islands between masked pixels that no seed fell on become pieces of their own."""
+    left = (pieces == 0) if mask is None else (pieces == 0) & mask
+    if left.any():
+        pieces = np.where(left, label(left, connectivity=1) + pieces.max(), pieces).astype(np.int32)
+    return pieces
+
+
+class Votes:
+    """What many label maps of one image say of its superpixels: how the clusters share each of them.
+
+    Two pixels are alike in so far as label maps put them into one cluster, from whichever network and iteration a map
+    is; clusters of different maps need no correspondence (co-association).
+
+    Parameters
+    ----------
+    superpixels : (H, W) ndarray of int32
+        1 to their number; 0 where masked. Kept as an attribute.
+
+    References
+    ----------
+    A. L. N. Fred, A. K. Jain, "Combining multiple clusterings using evidence accumulation", IEEE Transactions on
+    Pattern Analysis and Machine Intelligence, 2005.
+
+    Examples
+    --------
+    >>> votes = Votes(np.array([[1, 1, 2, 2]]))
+    >>> votes.add(np.array([[0, 3, 3, 3]]), n_clusters=4)
+    >>> votes.shares().round(3).tolist()
+    [[0.816, 0.816], [0.0, 1.633]]
+    """
+
+    def __init__(self, superpixels: NDArray[np.int32]) -> None:
+        self.superpixels = superpixels
+        self._index = superpixels.ravel().astype(np.int64)
+        self._n_superpixels = int(superpixels.max())
+        self._maps: list[NDArray[np.float32]] = []  # each (S, q')
+        self._variance = 0.0
+
+    def __len__(self) -> int:
+        """Label maps so far."""
+        return len(self._maps)
+
+    def add(self, clusters: NDArray[np.integer[Any]], n_clusters: int, known: NDArray[np.bool_] | None = None) -> None:
+        """Take one label map.
+
+        Parameters
+        ----------
+        clusters : (H, W) ndarray of int
+            0 to ``n_clusters - 1``.
+        n_clusters : int
+        known : (H, W) ndarray of bool, optional
+            The pixels that have a label.
+        """
+        index = self._index * n_clusters + clusters.ravel()
+        if known is not None:
+            index = index[known.ravel()]
+        size = (self._n_superpixels + 1) * n_clusters
+        counts = np.bincount(index, minlength=size).reshape(-1, n_clusters)[1:]  # (S, q)
+        areas = counts.sum(0)
+        total = max(int(areas.sum()), 1)
+        self._variance += 1 - float(((areas / total) ** 2).sum())
+        counts = counts[:, areas > 0]
+        self._maps.append((counts / np.maximum(counts.sum(1, keepdims=True), 1)).astype(np.float32))
+
+    def shares(self) -> NDArray[np.float32]:
+        """The share of every cluster in each superpixel, map beside map, (S, D); over the pixels of unit variance."""
+        return np.concatenate(self._maps, axis=1) / np.float32(np.sqrt(self._variance) or 1.0)
+
+
+class Hierarchy:
+    r"""Superpixels, and the order in which neighbors merge until one region is left.
+
+    Parameters
+    ----------
+    superpixels : (H, W) ndarray of int32
+        1 to their number; 0 where masked.
+    features : (S, D) ndarray of float32
+        Of every superpixel; the mean over a region stands for it.
+    contrast : (H, W) ndarray of float32
+        Of every pixel.
+
+    Attributes
+    ----------
+    merges : (M, 2) ndarray of int64
+        Indices of two superpixels, counted from 0: the region of the second becomes part of that of the first.
+    levels : (M,) ndarray of float64
+        What each merge cost, or an earlier one that cost more.
+
+    Notes
+    -----
+    The next merge is always that of the two neighbors for which
+
+    .. math:: \left(\frac{n_a n_b}{n_a + n_b}\right)^{0.8} \lVert f_a - f_b \rVert^2 \frac{\bar g_{ab}^2}{l_{ab}}
+
+    is least: sizes :math:`n`, mean features :math:`f`, the boundary's length :math:`l` and its mean contrast
+    :math:`\bar g`. With exponents 1 and 0 this is the full :math:`\lambda`-schedule that merges regions by the
+    piecewise constant model of Mumford and Shah.
+
+    References
+    ----------
+    G. Koepfler, C. Lopez, J.-M. Morel, "A multiscale algorithm for image segmentation by variational method", SIAM
+    Journal on Numerical Analysis, 1994.
+
+    Examples
+    --------
+    >>> pieces = np.array([[1, 1, 2, 2, 3, 3]], dtype=np.int32)
+    >>> hierarchy = Hierarchy(pieces, np.float32([[0], [0.1], [1]]), np.ones((1, 6), dtype=np.float32))
+    >>> hierarchy.cut(0.1).tolist()
+    [[1, 1, 1, 1, 2, 2]]
+    """
+
+    def __init__(
+        self,
+        superpixels: NDArray[np.int32],
+        features: NDArray[np.float32],
+        contrast: NDArray[np.float32],
+    ) -> None:
+        self._superpixels = superpixels
+        self._n_superpixels = len(features)
+        merges, levels = _merge_all(superpixels, features, contrast)
+        self.merges, self.levels = np.array(merges, dtype=np.int64).reshape(-1, 2), np.array(levels)
+
+    def cut(self, level: float) -> NDArray[np.int32]:
+        """The regions that are left once every merge of at most a level is made, (H, W): 1 to their number."""
+        regions = self._regions(level)
+        return np.concatenate([[0], regions + 1]).astype(np.int32)[self._superpixels]
+
+    def distinctness(self, level: float) -> NDArray[np.float32]:
+        """How far each pixel's region stands out from its neighbors, (H, W) in 0 to 1; NaN where masked.
+
+        1 less the ratio of the level to that at which the region merges next; 1 for a region without a neighbor.
+        """
+        regions = self._regions(level)
+        n_made = int(np.searchsorted(self.levels, level, side="right"))
+        following = np.full(regions.max() + 1, np.inf)
+        for (one, other), cost in zip(self.merges[n_made:][::-1], self.levels[n_made:][::-1], strict=True):
+            following[regions[one]] = following[regions[other]] = cost
+        found = 1 - level / following
+        return np.concatenate([[np.nan], found[regions]]).astype(np.float32)[self._superpixels]
+
+    def _regions(self, level: float) -> NDArray[np.int64]:
+        """Region of every superpixel, (S,), counted from 0."""
+        n_made = int(np.searchsorted(self.levels, level, side="right"))
+        parents = np.arange(self._n_superpixels)
+        parents[self.merges[:n_made, 1]] = self.merges[:n_made, 0]
+        while True:
+            further = parents[parents]
+            if np.array_equal(further, parents):
+                break
+            parents = further
+        found: NDArray[np.int64] = np.unique(parents, return_inverse=True)[1]
+        return found
+
+
+def _merge_all(
+    superpixels: NDArray[np.int32], features: NDArray[np.float32], contrast: NDArray[np.float32]
+) -> tuple[list[tuple[int, int]], list[float]]:
+    """Merge the cheapest pair of neighbors, again and again."""
+    n_superpixels = len(features)
+    sizes = np.bincount(superpixels.ravel(), minlength=n_superpixels + 1)[1:].astype(np.float64)
+    means = features.copy()
+    ones, others, lengths, sums = _boundaries(superpixels, contrast)
+    neighbors: list[dict[int, int]] = [{} for _ in range(n_superpixels)]  # of each, and the boundary with it
+    for boundary, (one, other) in enumerate(zip(ones.tolist(), others.tolist(), strict=True)):
+        neighbors[one][other] = neighbors[other][one] = boundary
+
+    def costs(one: Any, other: Any, boundary: Any) -> NDArray[np.float64]:
+        harmonic = sizes[one] * sizes[other] / (sizes[one] + sizes[other])
+        distances = ((means[one] - means[other]) ** 2).sum(-1)
+        steepness = sums[boundary] / lengths[boundary]
+        found: NDArray[np.float64] = (
+            harmonic**SIZE_EXPONENT * distances * steepness**CONTRAST_EXPONENT / lengths[boundary]
+        )
+        return found
+
+    versions = [0] * n_superpixels
+    heap = []
+    for start in range(0, len(ones), 4096):  # not all at once: features of every boundary's two sides are many numbers
+        part = slice(start, start + 4096)
+        found = costs(ones[part], others[part], slice(start, min(start + 4096, len(ones))))
+        heap += [
+            (cost, a, b, 0, 0)
+            for cost, a, b in zip(found.tolist(), ones[part].tolist(), others[part].tolist(), strict=True)
+        ]
+    heapq.heapify(heap)
+
+    merges, levels, level = [], [], 0.0
+    while heap:
+        cost, one, other, version, other_version = heapq.heappop(heap)
+        if versions[one] != version or versions[other] != other_version:
+            continue  # one of the two has changed or is gone since
+        level = max(level, cost)
+        merges.append((one, other))
+        levels.append(level)
+        share = sizes[other] / (sizes[one] + sizes[other])
+        means[one] += np.float32(share) * (means[other] - means[one])
+        sizes[one] += sizes[other]
+        versions[one] += 1
+        versions[other] = -1
+        del neighbors[one][other]
+        for further, boundary in neighbors[other].items():
+            if further == one:
+                continue
+            del neighbors[further][other]
+            known = neighbors[one].get(further)
+            if known is None:
+                neighbors[one][further] = neighbors[further][one] = boundary
+            else:
+                lengths[known] += lengths[boundary]
+                sums[known] += sums[boundary]
+        neighbors[other] = {}
+        around = list(neighbors[one])
+        if around:
+            found = costs(one, np.array(around), np.array(list(neighbors[one].values())))
+            for further, cost in zip(around, found.tolist(), strict=True):
+                heapq.heappush(heap, (cost, one, further, versions[one], versions[further]))
+    return merges, levels
+
+
+def _boundaries(superpixels: NDArray[np.int32], contrast: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+    """Of every pair of neighbors: both, counted from 0, the length of their boundary and its sum of contrasts."""
+    n_superpixels = int(superpixels.max()) + 1
+    pairs, weights = [], []
+    for here, there in (
+        ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
+        ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
+    ):
+        one, other = superpixels[here], superpixels[there]
+        apart = (one != other) & (one > 0) & (other > 0)
+        low, high = np.minimum(one, other)[apart].astype(np.int64), np.maximum(one, other)[apart].astype(np.int64)
+        pairs.append(low * n_superpixels + high)
+        weights.append(np.maximum(contrast[here], contrast[there])[apart])
+    keys, index = np.unique(np.concatenate(pairs), return_inverse=True)
+    lengths = np.bincount(index, minlength=len(keys)).astype(np.float64)
+    sums = np.bincount(index, np.concatenate(weights), minlength=len(keys)).astype(np.float64)
+    return keys // n_superpixels - 1, keys % n_superpixels - 1, lengths, sums

@@ -1,0 +1,196 @@
+"""Regions of photographs beside other methods without pretrained weights: ``python tests/benchmarks/peers.py``.
+
+The published measure (see bsd500.py) on BSD500 or PASCAL VOC 2012. Every method that has a scale is run at several;
+one is chosen on every other image (the first, third, ...), by the sum of the three modes, and reported on all images
+and on the ones between. Ours has no such choice left: its scale 1 was chosen on those images once and is what ships.
+"Lab color" is our own merging with the color of the pixels in place of the networks' label maps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+from skimage.color import rgb2lab
+from skimage.graph import cut_threshold, rag_mean_color
+from skimage.segmentation import felzenszwalb, slic
+from sklearn.cluster import KMeans
+
+import napari_dfc as dfc
+from bench import Results, interval, machine, parser, table, torch
+from napari_dfc.regions import Hierarchy, contrast_of, superpixels_of
+from napari_dfc.segmentation import REGION_LEVEL
+from photographs import DEFAULT_ROOT, MODES, Photograph, bsd500, score, voc2012
+
+Labels = NDArray[np.integer]
+Way = Callable[[NDArray[np.uint8]], Iterator[tuple[str, Labels]]]
+
+#: Multiples of `REGION_LEVEL`.
+SCALES = (0.25, 0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 2.0, 4.0)
+
+#: What ships, and has no choice to be made.
+SHIPPED = "scale 1"
+
+
+def by_preset(
+    preset: str, output: str, options: dict[str, object], image: NDArray[np.uint8]
+) -> Iterator[tuple[str, Labels]]:
+    """Ours: of regions at every scale, from one run."""
+    result = dfc.segment(image, preset=preset, output=output, **options)
+    yield SHIPPED, result.labels
+    if result.hierarchy is not None:
+        for scale in SCALES:
+            if scale != 1:
+                yield f"scale {scale:g}", result.hierarchy.cut(scale * REGION_LEVEL)
+
+
+def by_lab(image: NDArray[np.uint8]) -> Iterator[tuple[str, Labels]]:
+    """Our merging of raw color."""
+    values = np.moveaxis(rgb2lab(image), 2, 0).astype(np.float32)  # (3, H, W)
+    contrast = contrast_of(values)
+    superpixels = superpixels_of(contrast)
+    sizes = np.bincount(superpixels.ravel())[1:]
+    sums = [np.bincount(superpixels.ravel(), channel.ravel())[1:] for channel in values]
+    means = np.stack(sums, axis=1) / sizes[:, None]
+    features = means / np.sqrt(values.reshape(3, -1).var(1).sum())
+    hierarchy = Hierarchy(superpixels, features.astype(np.float32), contrast)
+    for scale in SCALES:
+        yield f"scale {scale:g}", hierarchy.cut(scale * REGION_LEVEL)
+
+
+def by_felzenszwalb(image: NDArray[np.uint8]) -> Iterator[tuple[str, Labels]]:
+    """The graph-based one-liner."""
+    for scale in (50, 100, 200, 300, 500):
+        yield f"scale {scale}", felzenszwalb(image, scale=scale, sigma=0.8, min_size=20)
+
+
+def by_slic(image: NDArray[np.uint8]) -> Iterator[tuple[str, Labels]]:
+    """Superpixels, merged where their mean colors are nearer than a threshold."""
+    pieces = slic(image, n_segments=400, compactness=10, start_label=0)
+    lab = rgb2lab(image)
+    for threshold in (3, 5, 7, 10, 14, 20):
+        yield f"threshold {threshold}", cut_threshold(pieces, rag_mean_color(lab, pieces), threshold)
+
+
+def by_kmeans(image: NDArray[np.uint8]) -> Iterator[tuple[str, Labels]]:
+    """Clusters of the colors of 5 x 5 windows."""
+    padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), axis=(0, 1))  # (H, W, 3, 5, 5)
+    pixels = windows.reshape(-1, 75).astype(np.float32)
+    some = np.random.default_rng(0).choice(len(pixels), size=min(20_000, len(pixels)), replace=False)
+    for n_clusters in (8, 17, 30):
+        means = KMeans(n_clusters, n_init=1, random_state=0).fit(pixels[some])
+        yield f"{n_clusters} clusters", means.predict(pixels).reshape(image.shape[:2])
+
+
+def blank(image: NDArray[np.uint8]) -> Iterator[tuple[str, Labels]]:
+    """One label."""
+    yield "", np.ones(image.shape[:2], dtype=int)
+
+
+def measured(way: Way, photograph: Photograph) -> dict[str, object]:
+    """What is kept of an image: for every choice its overlaps, and how long it took together with how many regions."""
+    began = time.perf_counter()
+    found: dict[str, object] = {}
+    seconds = 0.0
+    for choice, labels in way(photograph.image):
+        seconds = seconds or time.perf_counter() - began  # the first choice has all that the others need
+        found[choice] = {**score(labels, photograph.annotations), "labels": len(np.unique(labels))}
+    return {"choices": found, "seconds": seconds}
+
+
+def mean(kept: list[dict], choice: str, mode: str) -> float:
+    """The published mean IoU."""
+    return float(np.mean(np.concatenate([each["choices"][choice][mode] for each in kept])))
+
+
+def chosen(kept: list[dict]) -> str:
+    """The choice that serves every other image best."""
+    choices = list(kept[0]["choices"])
+    if SHIPPED in choices and "scale 0.25" not in choices:
+        return SHIPPED
+    return max(choices, key=lambda choice: sum(mean(kept[::2], choice, mode) for mode in MODES))
+
+
+def main() -> None:
+    """Print two tables."""
+    options = parser(__doc__.splitlines()[0])
+    options.add_argument("--data", choices=("bsd500", "voc2012"), default="bsd500")
+    options.add_argument("--root", type=Path, default=DEFAULT_ROOT, help="the folder BSDS500 or VOC2012")
+    options.add_argument("--split", default="val")
+    options.add_argument("--images", type=int, default=0, help="how many, spread evenly; 0 for all")
+    options.add_argument("--ways", nargs="*", help="only these")
+    options.add_argument("--clusters", nargs="*", default=[], help="presets whose clusters are measured, too")
+    options.add_argument("--fresh", action="store_true", help="measure anew what an earlier call has measured")
+    given = options.parse_args()
+    torch.set_num_threads(given.threads)
+    engine: dict[str, object] = {"device": given.device, "threads": given.threads}
+    ours: dict[str, Way] = {
+        each: partial(by_preset, each, "regions", engine) for each in ("fast", "balanced", "accurate")
+    }
+    clusters: dict[str, Way] = {
+        f"{each}, clusters": partial(by_preset, each, "clusters", engine) for each in given.clusters
+    }
+    peers: dict[str, Way] = {
+        "Lab color": by_lab,
+        "felzenszwalb": by_felzenszwalb,
+        "SLIC, merged": by_slic,
+        "k-means": by_kmeans,
+        "blank": blank,
+    }
+    ways = {**ours, **clusters, **peers}
+    if given.ways:
+        ways = {name: way for name, way in ways.items() if name in given.ways or name in clusters}
+
+    photographs = list({"bsd500": bsd500, "voc2012": voc2012}[given.data](given.root, given.split))
+    if given.images:
+        photographs = photographs[:: max(len(photographs) // given.images, 1)][: given.images]
+    found: dict[str, list[dict]] = {}
+    for name, way in ways.items():
+        results = Results(f"peers-{given.data}-{given.split}-{name.replace(', ', '-')}-{given.device}", given.fresh)
+        found[name] = [
+            results.get(each.name, partial(measured, way, each))
+            for each in track(photographs, description=name, transient=True)
+        ]
+    report(found, [name for name in ours if name in found])
+    print(machine(given.threads, given.device), f"{len(photographs)} images of {given.data} {given.split}", sep="\n")
+
+
+def report(found: dict[str, list[dict]], ours: list[str]) -> None:
+    """The means, and the intervals of the differences."""
+    rows = []
+    for name, kept in found.items():
+        choice = SHIPPED if name in ours else chosen(kept)
+        means = [f"{mean(kept, choice, mode):.3f}" for mode in MODES]
+        between = [f"{mean(kept[1::2], choice, mode):.3f}" for mode in MODES] if len(kept) > 1 else [""] * 3
+        n_labels = np.median([each["choices"][choice]["labels"] for each in kept])
+        seconds = np.median([each["seconds"] for each in kept])
+        rows.append([name, choice, *means, " / ".join(between), f"{n_labels:.0f}", f"{seconds:.1f}"])
+    print(table(["", "choice", *MODES, "every other image", "regions", "seconds"], rows))
+    rows = []
+    for name in ours:
+        for other, kept in found.items():
+            if other in ours or other == "blank":
+                continue
+            for label, choices in ((chosen(kept), None), ("best for each mode", list(kept[0]["choices"]))):
+                cells = []
+                for mode in MODES:
+                    best = label if choices is None else max(choices, key=lambda each: mean(kept, each, mode))
+                    pair = (
+                        [each["choices"][which][mode] for each in whose]
+                        for whose, which in ((found[name], SHIPPED), (kept, best))
+                    )
+                    low, high = interval(*pair)
+                    cells.append(f"{low:+.3f} to {high:+.3f}")
+                rows.append([f"{name} less {other}", label, *cells])
+    if rows:
+        print(table(["95 % interval", "of its choices", *MODES], rows))
+
+
+if __name__ == "__main__":
+    main()
