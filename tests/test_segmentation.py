@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from skimage.measure import label
 
 import napari_dfc as dfc
 from napari_dfc import segmentation
@@ -14,7 +15,7 @@ from napari_dfc.network import Network
 from napari_dfc.optimization import Iteration, optimize
 from napari_dfc.samples import read_sample
 from napari_dfc.scribbles import unpack
-from napari_dfc.segmentation import Run
+from napari_dfc.segmentation import REGION_LEVEL, Run
 
 
 def nuclei(rows: int = 64, columns: int = 72) -> np.ndarray:
@@ -478,3 +479,92 @@ def test_bfloat16_where_there_is_none_is_computed_in_float32_and_said(monkeypatc
     assert asked.settings.precision == asked.record["settings"]["precision"] == "bfloat16"
     np.testing.assert_array_equal(asked.labels, exact.labels)
     np.testing.assert_array_equal(asked.losses, exact.losses)
+
+
+# ---------------------------------------------------------------------- regions
+
+REGIONS = {"preset": "fast", "output": "regions", "n_channels": 12, "region_iterations": 4}
+
+
+def test_regions_are_connected_and_numbered_by_falling_area() -> None:
+    image, _ = tissue_with_strokes()
+    result = dfc.segment(image, **REGIONS)
+    numbers, areas = np.unique(result.labels, return_counts=True)
+    assert numbers.tolist() == list(range(1, result.n_labels + 1))
+    assert (np.diff(areas) <= 0).all()
+    assert all(label(result.labels == number, connectivity=1).max() == 1 for number in numbers)
+    assert result.iterations == 2 * 4  # two networks
+    assert len(result.losses) == len(result.label_counts) == 9
+
+
+def test_regions_follow_what_the_networks_say() -> None:
+    # two textures of the same mean color: edges everywhere, and none that color would put between them
+    random = np.random.default_rng(0)
+    image = random.choice([-1.0, 1.0], size=(48, 96)) * 0.5
+    image[:, :48] = np.where(np.arange(48) % 4 < 2, 0.5, -0.5)
+    result = dfc.segment(image, **{**REGIONS, "n_channels": 24}, region_scale=8.0, seed=1)
+    left, right = (
+        np.bincount(half.ravel(), minlength=result.n_labels + 1) for half in np.split(result.labels, 2, axis=1)
+    )
+    assert np.maximum(left, right).sum() / image.size > 0.9
+
+
+def test_a_larger_scale_gives_fewer_regions_and_the_hierarchy_the_same_ones() -> None:
+    image, _ = tissue_with_strokes()
+    fine, coarse = (dfc.segment(image, **REGIONS, region_scale=scale) for scale in (1.0, 4.0))
+    assert coarse.n_labels < fine.n_labels
+    cut = fine.hierarchy.cut(4 * REGION_LEVEL)
+    pairs = {(a, b) for a, b in zip(cut.ravel(), coarse.labels.ravel(), strict=True)}
+    assert len(pairs) == coarse.n_labels == cut.max()
+
+
+def test_regions_are_the_same_again_and_differ_with_the_seed() -> None:
+    first, again, other = (dfc.segment(nuclei(), **REGIONS, seed=seed) for seed in (0, 0, 1))
+    assert np.array_equal(first.labels, again.labels)
+    assert not np.array_equal(first.labels, other.labels)
+
+
+def test_regions_leave_masked_pixels_alone_and_say_how_distinct_they_are() -> None:
+    mask = np.ones((64, 72), dtype=bool)
+    mask[:9] = False
+    result = dfc.segment(nuclei(), mask=mask, **REGIONS)
+    assert ((result.labels > 0) == mask).all()
+    assert np.isnan(result.confidence[~mask]).all()
+    assert ((result.confidence[mask] >= 0) & (result.confidence[mask] <= 1)).all()
+    assert np.array_equal(result.margin, result.confidence, equal_nan=True)
+
+
+def test_with_strokes_there_are_classes_and_no_regions() -> None:
+    image, painted = tissue_with_strokes()
+    result = dfc.segment(image, scribbles=painted, **{**REGIONS, "max_iterations": 5})
+    assert set(np.unique(result.labels)) <= set(np.unique(painted[painted > 0]))
+    assert result.hierarchy is None
+    assert result.iterations == 5
+
+
+def test_regions_of_a_run_that_was_called_off_are_its_clusters() -> None:
+    run = Run(nuclei(), settings=dfc.Settings.from_preset(**REGIONS))
+    for iteration in run:
+        if iteration.number == 3:
+            run.cancel()
+    result = run.result()
+    assert result.hierarchy is None
+    assert result.n_labels == result.label_counts[-1]
+    assert "stopped before there were regions" in result.note
+
+
+def test_regions_of_a_run_that_nobody_took_further_come_from_the_maps_so_far() -> None:
+    run = Run(nuclei(), settings=dfc.Settings.from_preset(**REGIONS))
+    for iteration in run:
+        if iteration.number == 2:
+            break
+    assert run.result().hierarchy is not None
+
+
+def test_regions_with_crops_come_from_each_networks_last_map() -> None:
+    image = np.tile(nuclei(64, 64), (3, 3))
+    settings = {**REGIONS, "n_channels": 64, "memory_limit": 0.02}
+    result = dfc.segment(image, **settings)
+    assert result.plan.n_crops > 1
+    assert result.hierarchy is not None
+    assert result.labels.min() == 1

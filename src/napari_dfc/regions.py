@@ -86,7 +86,7 @@ def superpixels_of(contrast: NDArray[np.float32], mask: NDArray[np.bool_] | None
     side = SEED_SQUARE
     while True:
         low = contrast == minimum_filter(contrast, side)
-        seeds, n_seeds = label(low if mask is None else low & mask, connectivity=2, return_num=True)
+        seeds, n_seeds = label(low if mask is None else low & mask, connectivity=1, return_num=True)
         if n_seeds <= MOST_SUPERPIXELS or side >= min(contrast.shape):
             break
         side = 2 * side + 1
@@ -122,8 +122,8 @@ class Votes:
     --------
     >>> votes = Votes(np.array([[1, 1, 2, 2]]))
     >>> votes.add(np.array([[0, 3, 3, 3]]), n_clusters=4)
-    >>> votes.shares().round(3).tolist()
-    [[0.816, 0.816], [0.0, 1.633]]
+    >>> (9 * votes.shares() ** 2).round().tolist()  # 9/4 and 9 over the variance 1 - (1/4) ** 2 - (3/4) ** 2
+    [[6.0, 6.0], [0.0, 24.0]]
     """
 
     def __init__(self, superpixels: NDArray[np.int32]) -> None:

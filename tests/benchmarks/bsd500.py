@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as iio
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.progress import track
-from scipy.io import loadmat
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import Results, interval, machine, parser, table
@@ -29,22 +27,8 @@ from bench import Results, interval, machine, parser, table
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import napari_dfc as dfc
-from napari_dfc.metrics import published_overlaps
+from photographs import DEFAULT_ROOT, MODES, Photograph, bsd500, score
 from plain import plain_loop, plain_network
-
-MODES = ("all", "fine", "coarse")
-DEFAULT_ROOT = Path(__file__).parents[3] / "shared" / "data" / "BSDS500"
-
-
-def score(prediction: NDArray[np.integer], annotations: Sequence[NDArray[np.integer]]) -> dict[str, list[float]]:
-    """The overlaps of an image in each mode."""
-    return {mode: published_overlaps(prediction, annotations, mode).tolist() for mode in MODES}
-
-
-def annotations_of(path: Path) -> list[NDArray[np.integer]]:
-    """The segmentations of every annotator."""
-    truth = loadmat(path)["groundTruth"]
-    return [truth[0, index]["Segmentation"][0, 0] for index in range(truth.shape[1])]
 
 
 def by_ours(image: NDArray[np.uint8], settings: dfc.Settings) -> NDArray[np.integer]:
@@ -92,15 +76,14 @@ def by_plain(image: NDArray[np.uint8], settings: dfc.Settings) -> NDArray[np.int
 
 def segment_and_score(
     segment: Callable[..., NDArray[np.integer]],
-    image: NDArray[np.uint8],
+    photograph: Photograph,
     settings: dfc.Settings,
-    annotations: Sequence[NDArray[np.integer]],
 ) -> dict[str, object]:
     """What is kept of an image."""
     began = time.perf_counter()
-    prediction = segment(image, settings)
+    prediction = segment(photograph.image, settings)
     seconds = time.perf_counter() - began
-    return {**score(prediction, annotations), "seconds": seconds, "labels": len(np.unique(prediction))}
+    return {**score(prediction, photograph.annotations), "seconds": seconds, "labels": len(np.unique(prediction))}
 
 
 def main() -> None:
@@ -116,11 +99,9 @@ def main() -> None:
     options.add_argument("--fresh", action="store_true", help="measure anew what an earlier call has measured")
     given = options.parse_args()
     torch.set_num_threads(given.threads)
-    paths = sorted((given.root / "data" / "images" / given.split).glob("*.jpg"))
-    if not paths:
-        raise SystemExit(f"no images in {given.root / 'data' / 'images' / given.split}; name the folder with --root")
+    photographs = list(bsd500(given.root, given.split))
     if not given.check:
-        paths = paths[:: max(len(paths) // given.images, 1)][: given.images]
+        photographs = photographs[:: max(len(photographs) // given.images, 1)][: given.images]
     settings = dfc.Settings.from_preset(
         given.preset, max_iterations=given.iterations, device=given.device, threads=given.threads
     )
@@ -139,20 +120,19 @@ def main() -> None:
 
     found: dict[str, list[dict[str, list[float]]]] = {name: [] for name in engines}
     spent: dict[str, float] = dict.fromkeys(engines, 0.0)
-    for path in track(paths, description="images", transient=True):
-        image = iio.imread(path)
-        truth = annotations_of(given.root / "data" / "groundTruth" / given.split / f"{path.stem}.mat")
-
+    for photograph in track(photographs, description="images", transient=True):
         for name, segment in engines.items():
-            measure = partial(segment_and_score, segment, image, settings, truth)
-            kept = results.get(f"{name} {path.stem}", measure)
+            measure = partial(segment_and_score, segment, photograph, settings)
+            kept = results.get(f"{name} {photograph.name}", measure)
             found[name].append(kept)
             spent[name] += kept["seconds"]
     rows = []
     for name, images in found.items():
         means = [np.mean([overlap for each in images for overlap in each[mode]]) for mode in MODES]
         labels = np.mean([each["labels"] for each in images])
-        rows.append([name, *(f"{mean:.4f}" for mean in means), f"{labels:.1f}", f"{spent[name] / len(paths):.1f}"])
+        rows.append(
+            [name, *(f"{mean:.4f}" for mean in means), f"{labels:.1f}", f"{spent[name] / len(photographs):.1f}"]
+        )
     plain = found.pop("published loop", [])
     for name, images in found.items() if plain else ():
         differences = []
@@ -161,7 +141,7 @@ def main() -> None:
             differences.append(f"{low:+.4f} to {high:+.4f}")
         rows.append([f"{name}, less the published loop: 95 % interval", *differences, "", ""])
     print(machine(given.threads, given.device))
-    print(f"{len(paths)} images of {given.split}, preset {given.preset}, {given.iterations} iterations")
+    print(f"{len(photographs)} images of {given.split}, preset {given.preset}, {given.iterations} iterations")
     print(table(["", *MODES, "labels", "seconds an image"], rows))
 
 

@@ -1,0 +1,125 @@
+"""Superpixels, votes and merging, against values worked out by hand and a plain implementation that starts anew."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from skimage.measure import label
+
+from napari_dfc.regions import Hierarchy, Votes, contrast_of, superpixels_of
+
+
+def pieces_and_features(seed: int, side: int = 9, n_pieces: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Connected pieces of a small square, a feature of two numbers for each, and a contrast."""
+    random = np.random.default_rng(seed)
+    centers = random.integers(0, side, size=(n_pieces, 2))
+    grid = np.stack(np.mgrid[:side, :side], -1)[:, :, None]
+    nearest = np.abs(grid - centers).sum(-1).argmin(-1)
+    pieces = label(nearest + 1, connectivity=1).astype(np.int32)
+    features = random.normal(size=(pieces.max(), 2)).astype(np.float32)
+    return pieces, features, random.uniform(0.1, 1, size=(side, side)).astype(np.float32)
+
+
+def cheapest(regions: np.ndarray, means: np.ndarray, contrast: np.ndarray) -> tuple[float, int, int]:
+    """The cost of the next merge and its two regions, counted from the pixels."""
+    found = []
+    for one in np.unique(regions):
+        for other in np.unique(regions[regions > one]):
+            steepness = []
+            for a, b, g, h in (
+                (regions[:, 1:], regions[:, :-1], contrast[:, 1:], contrast[:, :-1]),
+                (regions[1:], regions[:-1], contrast[1:], contrast[:-1]),
+            ):
+                apart = ((a == one) & (b == other)) | ((a == other) & (b == one))
+                steepness += np.maximum(g, h)[apart].tolist()
+            if steepness:
+                m, n = (regions == one).sum(), (regions == other).sum()
+                distance = float(((means[regions == one].mean(0) - means[regions == other].mean(0)) ** 2).sum())
+                cost = (m * n / (m + n)) ** 0.8 * distance * np.mean(steepness) ** 2 / len(steepness)
+                found.append((cost, one, other))
+    return min(found)
+
+
+def test_contrast_of_a_ramp_is_its_slope_over_the_standard_deviation() -> None:
+    ramp = np.tile(np.arange(40.0) * 3, (9, 1))
+    contrast = contrast_of(ramp[None])
+    assert contrast[4, 10:30] == pytest.approx(3 / ramp.std(), rel=1e-3)
+    both = contrast_of(np.stack([ramp, ramp]))  # both channels twice the squares, both twice the variance
+    assert both[4, 10:30] == pytest.approx(contrast[4, 10:30], rel=1e-5)
+
+
+def test_contrast_is_scaled_by_the_pixels_that_take_part() -> None:
+    ramp = np.tile(np.arange(40.0), (9, 1))
+    mask = np.zeros(ramp.shape, dtype=bool)
+    mask[:, :20] = True
+    assert contrast_of(ramp[None], mask)[4, 10] == pytest.approx(1 / ramp[:, :20].std(), rel=1e-3)
+
+
+def test_a_flat_image_is_one_superpixel() -> None:
+    assert np.unique(superpixels_of(contrast_of(np.ones((1, 12, 12))))).tolist() == [1]
+
+
+def test_superpixels_are_connected_and_cover_what_takes_part() -> None:
+    random = np.random.default_rng(0)
+    mask = random.random((40, 50)) > 0.3
+    pieces = superpixels_of(contrast_of(random.random((2, 40, 50)), mask), mask)
+    assert ((pieces > 0) == mask).all()
+    assert np.unique(pieces[mask]).tolist() == list(range(1, pieces.max() + 1))
+    assert all(label(pieces == number, connectivity=1).max() == 1 for number in range(1, pieces.max() + 1))
+
+
+def test_votes_measure_how_often_maps_put_two_superpixels_apart() -> None:
+    pieces = np.array([[1, 1, 2, 2, 3, 3]], dtype=np.int32)
+    votes = Votes(pieces)
+    votes.add(np.array([[0, 0, 0, 0, 1, 1]]), 2)
+    votes.add(np.array([[4, 4, 2, 2, 4, 4]]), 6)
+    votes.add(np.array([[0, 0, 1, 1, 1, 1]]), 2)
+    shares = votes.shares()
+    apart = ((shares[:, None] - shares[None]) ** 2).sum(-1)
+    variance = 3 * (1 - (1 / 3) ** 2 - (2 / 3) ** 2)  # three maps, two of whose clusters cover a third
+    maps_apart = np.array([[0, 2, 2], [2, 0, 2], [2, 2, 0]])
+    assert apart == pytest.approx(2 * maps_apart / variance, abs=1e-6)
+
+
+def test_votes_of_unknown_pixels_do_not_count() -> None:
+    votes = Votes(np.array([[0, 1, 1, 2, 2]], dtype=np.int32))
+    votes.add(np.array([[1, 0, 1, 1, 1]]), 2, known=np.array([[False, True, False, True, True]]))
+    assert (votes.shares() > 0).tolist() == [[True, False], [False, True]]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_merge_is_the_cheapest_of_all(seed: int) -> None:
+    pieces, features, contrast = pieces_and_features(seed)
+    hierarchy = Hierarchy(pieces, features, contrast)
+    regions, means = pieces.copy(), features[pieces - 1].astype(np.float64)
+    level = 0.0
+    for (one, other), expected in zip(hierarchy.merges + 1, hierarchy.levels, strict=True):
+        cost, first, second = cheapest(regions, means, contrast)
+        level = max(level, cost)
+        assert {one, other} == {first, second}
+        assert expected == pytest.approx(level, rel=1e-4)
+        regions[regions == other] = one
+    assert len(np.unique(regions)) == 1
+
+
+@given(seed=st.integers(0, 100), levels=st.tuples(st.floats(0, 1), st.floats(0, 1)))
+def test_a_higher_level_only_joins_regions(seed: int, levels: tuple[float, float]) -> None:
+    hierarchy = Hierarchy(*pieces_and_features(seed))
+    fine, coarse = (hierarchy.cut(level) for level in sorted(levels))
+    joined = {(a, b) for a, b in zip(fine.ravel(), coarse.ravel(), strict=True)}
+    assert len(joined) == fine.max()
+    assert coarse.max() == len(hierarchy.merges) + 1 - (hierarchy.levels <= max(levels)).sum()
+
+
+def test_distinctness_compares_with_the_next_merge_of_the_region() -> None:
+    pieces = np.array([[1, 1, 2, 2, 0, 3, 3]], dtype=np.int32)
+    hierarchy = Hierarchy(pieces, np.float32([[0], [2], [5]]), np.ones((1, 7), dtype=np.float32))
+    assert hierarchy.levels.tolist() == [4.0]  # 1 ** 0.8 * 2 ** 2; the third has no neighbor
+    assert hierarchy.distinctness(1.0)[0].tolist() == pytest.approx([0.75] * 4 + [np.nan] + [1.0] * 2, nan_ok=True)
+    assert hierarchy.distinctness(4.0)[0, 0] == 1.0
+
+
+def test_masked_pixels_stay_without_a_region() -> None:
+    pieces = np.array([[1, 0, 2]], dtype=np.int32)
+    hierarchy = Hierarchy(pieces, np.float32([[0], [0]]), np.ones((1, 3), dtype=np.float32))
+    assert hierarchy.cut(9.0).tolist() == [[1, 0, 2]]
