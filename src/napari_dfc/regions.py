@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,17 @@ CONTRAST_SIGMA = 1.0
 SEED_SQUARE = 5
 
 #: Superpixels beyond which the squares become larger, so that merging them takes seconds.
-MOST_SUPERPIXELS = 40_000
+MOST_SUPERPIXELS = 20_000
+
+#: Principal components of the votes that are kept.
+N_COMPONENTS = 32
 
 #: Exponents of size and of contrast in the cost of a merge; the choice is measured in docs/benchmarks.md.
 SIZE_EXPONENT, CONTRAST_EXPONENT = 0.8, 2.0
+
+#: Growth of a region at which the costs with all its neighbors are computed anew. A background with thousands of
+#: neighbors takes in one speck after the other, and changes little by each.
+GROWTH = 1.02
 
 
 def contrast_of(values: NDArray[np.floating[Any]], mask: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
@@ -89,7 +97,7 @@ def superpixels_of(contrast: NDArray[np.float32], mask: NDArray[np.bool_] | None
         seeds, n_seeds = label(low if mask is None else low & mask, connectivity=1, return_num=True)
         if n_seeds <= MOST_SUPERPIXELS or side >= min(contrast.shape):
             break
-        side = 2 * side + 1
+        side += 2
     pieces = watershed(contrast, seeds, mask=mask)
     return _seeded_everywhere(np.asarray(pieces, dtype=np.int32), mask)
 
@@ -160,8 +168,19 @@ class Votes:
         self._maps.append((counts / np.maximum(counts.sum(1, keepdims=True), 1)).astype(np.float32))
 
     def shares(self) -> NDArray[np.float32]:
-        """The share of every cluster in each superpixel, map beside map, (S, D); over the pixels of unit variance."""
-        return np.concatenate(self._maps, axis=1) / np.float32(np.sqrt(self._variance) or 1.0)
+        """The share of every cluster in each superpixel, map beside map, (S, D); over the pixels of unit variance.
+
+        Where there are more than `N_COMPONENTS` columns, their first principal components over the pixels: distances
+        are what counts, and merging looks at millions of them.
+        """
+        shares = np.concatenate(self._maps, axis=1) / np.float32(np.sqrt(self._variance) or 1.0)
+        if shares.shape[1] <= N_COMPONENTS:
+            return shares
+        sizes = np.bincount(self._index, minlength=self._n_superpixels + 1)[1:].astype(np.float32)
+        centered = shares - np.average(shares, axis=0, weights=sizes).astype(np.float32)
+        _, axes = np.linalg.eigh((centered * sizes[:, None]).T @ centered)
+        components: NDArray[np.float32] = centered @ axes[:, -N_COMPONENTS:]
+        return components
 
 
 class Hierarchy:
@@ -214,8 +233,9 @@ class Hierarchy:
     ) -> None:
         self._superpixels = superpixels
         self._n_superpixels = len(features)
-        merges, levels = _merge_all(superpixels, features, contrast)
-        self.merges, self.levels = np.array(merges, dtype=np.int64).reshape(-1, 2), np.array(levels)
+        merges = list(_Merging(superpixels, features, contrast).run())
+        self.merges = np.array([pair for _, *pair in merges], dtype=np.int64).reshape(-1, 2)
+        self.levels = np.maximum.accumulate(np.array([cost for cost, _, _ in merges], dtype=np.float64))
 
     def cut(self, level: float) -> NDArray[np.int32]:
         """The regions that are left once every merge of at most a level is made, (H, W): 1 to their number."""
@@ -249,69 +269,74 @@ class Hierarchy:
         return found
 
 
-def _merge_all(
-    superpixels: NDArray[np.int32], features: NDArray[np.float32], contrast: NDArray[np.float32]
-) -> tuple[list[tuple[int, int]], list[float]]:
-    """Merge the cheapest pair of neighbors, again and again."""
-    n_superpixels = len(features)
-    sizes = np.bincount(superpixels.ravel(), minlength=n_superpixels + 1)[1:].astype(np.float64)
-    means = features.copy()
-    ones, others, lengths, sums = _boundaries(superpixels, contrast)
-    neighbors: list[dict[int, int]] = [{} for _ in range(n_superpixels)]  # of each, and the boundary with it
-    for boundary, (one, other) in enumerate(zip(ones.tolist(), others.tolist(), strict=True)):
-        neighbors[one][other] = neighbors[other][one] = boundary
+class _Merging:
+    """The merging itself: a heap of boundaries by cost, in which outdated entries are passed over."""
 
-    def costs(one: Any, other: Any, boundary: Any) -> NDArray[np.float64]:
-        harmonic = sizes[one] * sizes[other] / (sizes[one] + sizes[other])
-        distances = ((means[one] - means[other]) ** 2).sum(-1)
-        steepness = sums[boundary] / lengths[boundary]
-        found: NDArray[np.float64] = (
-            harmonic**SIZE_EXPONENT * distances * steepness**CONTRAST_EXPONENT / lengths[boundary]
-        )
-        return found
+    def __init__(
+        self, superpixels: NDArray[np.int32], features: NDArray[np.float32], contrast: NDArray[np.float32]
+    ) -> None:
+        n_regions = len(features)
+        self.sizes = np.bincount(superpixels.ravel(), minlength=n_regions + 1)[1:].astype(np.float64)
+        self.means = features.copy()
+        self.ones, self.others, self.lengths, self.sums = _boundaries(superpixels, contrast)
+        self.sizes_then = self.sizes.copy()  # when all boundaries of a region had their costs last
+        self.stamps = [0] * len(self.ones)  # of each boundary: how often it had its cost; -1 once it is gone
+        self.neighbors: list[dict[int, int]] = [{} for _ in range(n_regions)]  # of each, and the boundary with it
+        for boundary, (one, other) in enumerate(zip(self.ones.tolist(), self.others.tolist(), strict=True)):
+            self.neighbors[one][other] = self.neighbors[other][one] = boundary
+        self.heap: list[tuple[float, int, int]] = []
+        for start in range(0, len(self.ones), 4096):  # features of both sides of all boundaries would be too many
+            self._push(range(start, min(start + 4096, len(self.ones))))
 
-    versions = [0] * n_superpixels
-    heap = []
-    for start in range(0, len(ones), 4096):  # not all at once: features of every boundary's two sides are many numbers
-        part = slice(start, start + 4096)
-        found = costs(ones[part], others[part], slice(start, min(start + 4096, len(ones))))
-        heap += [
-            (cost, a, b, 0, 0)
-            for cost, a, b in zip(found.tolist(), ones[part].tolist(), others[part].tolist(), strict=True)
-        ]
-    heapq.heapify(heap)
+    def run(self) -> Iterator[tuple[float, int, int]]:
+        """The cost of every merge, and its two regions; the second is part of the first from then on."""
+        while self.heap:
+            cost, boundary, stamp = heapq.heappop(self.heap)
+            if self.stamps[boundary] != stamp:
+                continue
+            one, other = int(self.ones[boundary]), int(self.others[boundary])
+            if len(self.neighbors[one]) < len(self.neighbors[other]):
+                one, other = other, one
+            self._merge(one, other)
+            yield cost, one, other
 
-    merges, levels, level = [], [], 0.0
-    while heap:
-        cost, one, other, version, other_version = heapq.heappop(heap)
-        if versions[one] != version or versions[other] != other_version:
-            continue  # one of the two has changed or is gone since
-        level = max(level, cost)
-        merges.append((one, other))
-        levels.append(level)
-        share = sizes[other] / (sizes[one] + sizes[other])
-        means[one] += np.float32(share) * (means[other] - means[one])
-        sizes[one] += sizes[other]
-        versions[one] += 1
-        versions[other] = -1
-        del neighbors[one][other]
-        for further, boundary in neighbors[other].items():
+    def _merge(self, one: int, other: int) -> None:
+        share = self.sizes[other] / (self.sizes[one] + self.sizes[other])
+        self.means[one] += np.float32(share) * (self.means[other] - self.means[one])
+        self.sizes[one] += self.sizes[other]
+        self.stamps[self.neighbors[one].pop(other)] = -1
+        moved = []
+        for further, boundary in self.neighbors[other].items():
             if further == one:
                 continue
-            del neighbors[further][other]
-            known = neighbors[one].get(further)
+            del self.neighbors[further][other]
+            known = self.neighbors[one].get(further)
             if known is None:
-                neighbors[one][further] = neighbors[further][one] = boundary
+                self.neighbors[one][further] = self.neighbors[further][one] = known = boundary
+                self.ones[boundary], self.others[boundary] = one, further
             else:
-                lengths[known] += lengths[boundary]
-                sums[known] += sums[boundary]
-        neighbors[other] = {}
-        around = list(neighbors[one])
-        if around:
-            found = costs(one, np.array(around), np.array(list(neighbors[one].values())))
-            for further, cost in zip(around, found.tolist(), strict=True):
-                heapq.heappush(heap, (cost, one, further, versions[one], versions[further]))
-    return merges, levels
+                self.lengths[known] += self.lengths[boundary]
+                self.sums[known] += self.sums[boundary]
+                self.stamps[boundary] = -1
+            moved.append(known)
+        self.neighbors[other] = {}
+        if self.sizes[one] > GROWTH * self.sizes_then[one]:
+            self.sizes_then[one] = self.sizes[one]
+            moved = list(self.neighbors[one].values())
+        if moved:
+            self._push(moved)
+
+    def _push(self, boundaries: Sequence[int]) -> None:
+        """Give boundaries their present cost."""
+        which = np.asarray(boundaries)
+        one, other, lengths = self.ones[which], self.others[which], self.lengths[which]
+        harmonic = self.sizes[one] * self.sizes[other] / (self.sizes[one] + self.sizes[other])
+        distances = ((self.means[one] - self.means[other]) ** 2).sum(1)
+        steepness = self.sums[which] / lengths
+        costs = harmonic**SIZE_EXPONENT * distances * steepness**CONTRAST_EXPONENT / lengths
+        for boundary, cost in zip(boundaries, costs.tolist(), strict=True):
+            self.stamps[boundary] += 1
+            heapq.heappush(self.heap, (cost, boundary, self.stamps[boundary]))
 
 
 def _boundaries(superpixels: NDArray[np.int32], contrast: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:

@@ -42,7 +42,7 @@ __all__ = ["Run", "segment"]
 logger = logging.getLogger(__name__)
 
 #: Level of the hierarchy of regions at which it is cut for ``region_scale=1``; measured in docs/benchmarks.md.
-REGION_LEVEL = 0.045
+REGION_LEVEL = 0.04
 
 #: Version of the layout of `Segmentation.record`.
 RECORD_FORMAT = 1
