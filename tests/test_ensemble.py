@@ -68,6 +68,26 @@ def test_a_pass_averages_probabilities_and_leaves_each_network_its_own_gradient(
     assert float(found.losses.total) == pytest.approx(total, abs=1e-10)
 
 
+def test_each_network_s_continuity_weight_follows_its_own_labels() -> None:
+    network = ensemble_of((1, 2))
+    task = task_of(network)
+    task = task._replace(settings=task.settings.change(continuity_schedule="continuity"))
+    with torch.no_grad():  # one network that gives one class alone, beside one that gives all three
+        network.each()[0].response_normalization.bias[2] = 100
+    one_pass = EnsemblePass(task)
+    first, second = one_pass(True), one_pass(True)
+    totals = []
+    for member, small in zip(network.each(), (task.image, shrunken_image(task.image, None, 2)), strict=True):
+        targets = task.targets if small is task.image else shrunken_targets(task.targets, N_CLUSTERS, 2)
+        alone = task._replace(network=member, image=small, targets=targets)
+        n_labels = len(member(small[None]).argmax(1).unique())
+        constant = alone.settings.change(continuity_schedule="constant", continuity_weight=50 / n_labels)
+        totals.append((n_labels, float(AutogradPass(alone._replace(settings=constant))(False).losses.total)))
+    assert [n_labels for n_labels, _ in totals] == [1, 3]
+    assert float(second.losses.total) == pytest.approx(sum(total for _, total in totals) / 2)
+    assert float(second.losses.total) > float(first.losses.total)  # there the first network's weight was 50 / 3 too
+
+
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
 def test_prediction_gives_a_pass_s_probabilities(masked: bool) -> None:
     network = ensemble_of((1, 2, 1, 4))

@@ -13,7 +13,7 @@ RESPONSE = torch.tensor([[[0.0, 1.0], [3.0, 1.0]], [[0.0, 5.0], [3.0, 4.0]]], dt
 
 def gradient_of(objective: StripObjective, rows: int) -> torch.Tensor:
     """All rows, taken in strips."""
-    objective.start()
+    objective.start(n_labels=2)
     gradient = torch.zeros_like(RESPONSE)
     for top in range(0, 2, rows):
         objective.add(RESPONSE[top : top + rows + 1], top, gradient[top : top + rows], wanted=True)
@@ -39,6 +39,18 @@ def test_losses_and_gradient_of_two_by_two_pixels() -> None:
             [loser - 10 / 4, -loser - 10 / 4], dtype=torch.float64
         )  # across: + and 0; down: 0 and +
         torch.testing.assert_close(gradient[0, 0], expected)
+
+
+def test_continuity_weight_follows_the_labels_of_the_pass_before() -> None:
+    gradients = []
+    # weights of 10 * 2 / 15 and, in the second objective, as much at all times
+    for schedule, weight in (("similarity", 10.0), ("constant", 4 / 3)):
+        settings = Settings(n_channels=2, continuity_weight=weight, continuity_schedule=schedule)
+        objective = StripObjective((2, 2), settings, None, None, 2, 1, torch.float64)
+        gradients.append(gradient_of(objective, 1))
+        losses = objective.losses()
+        assert math.isclose(float(losses.total - losses.similarity), 4 / 3 * 7 / 2)
+    torch.testing.assert_close(*gradients)
 
 
 def test_painted_and_masked_pixels() -> None:

@@ -108,6 +108,31 @@ def test_float64_runs_agree_with_the_plain_loop_for_20_iterations(scribbled: boo
     assert step.n_labels < 24  # labels did merge on the way
 
 
+@pytest.mark.parametrize("kind", [AutogradPass, StripPass])
+@pytest.mark.parametrize("schedule", ["similarity", "continuity"])
+def test_float64_runs_with_a_schedule_agree_with_the_plain_loop(
+    monkeypatch: pytest.MonkeyPatch, kind: type[AutogradPass | StripPass], schedule: str
+) -> None:
+    monkeypatch.setattr(optimization, "pass_for", kind)
+    settings = Settings(
+        n_channels=24, max_iterations=12, min_labels=1, seed=8, continuity_schedule=schedule, continuity_weight=0.5
+    )
+    settings = settings.change(**LITERAL)
+    image = tissue(torch.float64)
+    ours, theirs = pair(settings, torch.float64)
+    optimizer = plain_optimizer(theirs)
+    n_labels, counts = 24, []
+    for iteration in optimize(ours, image, settings):
+        mu = 0.5 * (n_labels / 15 if schedule == "similarity" else 50 / n_labels)
+        step = plain_step(theirs, optimizer, image[None], mu)
+        n_labels = step.n_labels
+        assert torch.equal(iteration.clusters.flatten(), step.labels)
+        assert float(iteration.losses.total) == pytest.approx(step.total, abs=1e-9, rel=0)
+        counts.append(n_labels)
+    assert len(counts) == 13
+    assert len(set(counts)) > 3  # the weight did change on the way
+
+
 @pytest.mark.parametrize("scribbled", [False, True], ids=["no strokes", "strokes"])
 @pytest.mark.parametrize("kind", [AutogradPass, StripPass])
 def test_float32_iterations_agree_with_the_plain_loop_from_the_same_state(
@@ -188,9 +213,14 @@ def test_run_ends_one_update_after_few_enough_labels() -> None:
     assert all(count > 6 for count in counts[:-2])
 
 
+@pytest.mark.parametrize("schedule", ["constant", "similarity"])
 @pytest.mark.parametrize("painted", [False, True])
-def test_being_ahead_of_the_label_counts_changes_no_result(monkeypatch: pytest.MonkeyPatch, painted: bool) -> None:
-    settings = Settings(max_iterations=30, min_labels=6, n_channels=16, continuity_weight=5.0)
+def test_being_ahead_of_the_label_counts_changes_no_result(
+    monkeypatch: pytest.MonkeyPatch, painted: bool, schedule: str
+) -> None:
+    settings = Settings(
+        max_iterations=30, min_labels=6, n_channels=16, continuity_weight=5.0, continuity_schedule=schedule
+    )
     options: dict[str, object] = {}
     if painted:
         targets = torch.full((32, 40), -1)

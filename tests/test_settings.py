@@ -70,6 +70,7 @@ def test_unknown_presets_and_settings_are_named() -> None:
         ("seed", 2**31, ValueError, "from 0 to 2147483647"),
         ("seed", float("inf"), TypeError, "a whole number"),
         ("repeatable", 1, TypeError, "accepted are True and False"),
+        ("continuity_schedule", "linear", ValueError, "accepted are constant, similarity, continuity"),
         ("device", "tpu", ValueError, "accepted are auto, cuda, mps, cpu"),
     ],
 )

@@ -121,15 +121,29 @@ def test_a_pass_in_float64_gives_what_automatic_differentiation_gives(
     assert_same(StripPass(given_task)(True), AutogradPass(given_task)(True), given_task.mask, 1e-7)
 
 
-def test_passes_follow_the_network_s_weights() -> None:
-    given_task = task(30, 26)
+@pytest.mark.parametrize("schedule", ["constant", "similarity", "continuity"])
+def test_passes_follow_the_network_s_weights(schedule: str) -> None:
+    given_task = task(30, 26, masked=True)
+    given_task = given_task._replace(settings=given_task.settings.change(continuity_schedule=schedule))
     ours, plain = StripPass(given_task), AutogradPass(given_task)
     for _ in range(3):
-        assert_same(ours(True), plain(True), None, 1e-11)
+        assert_same(ours(True), plain(True), given_task.mask, 1e-11)
         with torch.no_grad():
             for weight in given_task.network.parameters():
                 weight.mul_(1.1)
-    assert_same(ours(False), plain(False), None, 1e-11)
+    assert_same(ours(False), plain(False), given_task.mask, 1e-11)
+
+
+def test_continuity_weight_follows_the_labels_of_the_pixels_that_take_part() -> None:
+    given_task = task(12, 10, masked=True)
+    with torch.no_grad():  # so that channel 3 wins wherever pixels take part; elsewhere the response is 0
+        given_task.single.response_normalization.bias[3] = 100
+    settings = given_task.settings
+    expected = AutogradPass(given_task._replace(settings=settings.change(continuity_weight=100.0)))(False)
+    for kind in (StripPass, AutogradPass):
+        one_pass = kind(given_task._replace(settings=settings.change(continuity_schedule="continuity")))
+        one_pass(True)
+        assert float(one_pass(True).losses.total) == pytest.approx(float(expected.losses.total))
 
 
 def test_another_image_of_the_same_shape_leaves_no_trace_of_the_first() -> None:

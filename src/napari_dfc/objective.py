@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from napari_dfc.losses import painted_shares
-from napari_dfc.passes import Losses, cluster_dtype, weighted_total
+from napari_dfc.passes import Losses, cluster_dtype, continuity_weight, weighted_total
 from napari_dfc.settings import Settings
 
 __all__ = ["StripObjective"]
@@ -85,8 +85,15 @@ class StripObjective:
             self._across, self._down = across[..., None].to(dtype), down[..., None].to(dtype)  # (H, W, 1)
         self._n_across, self._n_down = max(n_across, 1) * n_clusters, max(n_down, 1) * n_clusters
 
-    def start(self) -> None:
-        """Begin a new pass: the next strip is the topmost one."""
+    def start(self, n_labels: int) -> None:
+        """Begin a new pass: the next strip is the topmost one.
+
+        Parameters
+        ----------
+        n_labels : int
+            Labels in the pass before; this one's are not known until its last strip.
+        """
+        self._n_labels = n_labels
         self._similarity = self._scribble = self._differences_across = self._differences_down = 0.0
         self._sign_above.zero_()
 
@@ -110,7 +117,7 @@ class StripObjective:
         self.clusters[top : top + n_rows].copy_(labels.view(n_rows, -1))
         self._add_cross_entropies(here, labels, top, gradient.flatten(0, 1), wanted)
 
-        scale = self._settings.continuity_weight
+        scale = continuity_weight(self._settings, self._n_labels)
         if self._width > 1:
             pairs = None if self._across is None else self._across[top : top + n_rows]
             sign, total = self._signs_of(response[:n_rows, 1:], response[:n_rows, :-1], pairs)
@@ -136,7 +143,8 @@ class StripObjective:
         similarity = self._similarity / max(self._n_free, 1)
         scribble = self._scribble
         continuity = self._differences_across / self._n_across + self._differences_down / self._n_down
-        total = weighted_total(settings, similarity, continuity, scribble, self._painted is not None)
+        painted = self._painted is not None
+        total = weighted_total(settings, similarity, continuity, scribble, painted, self._n_labels)
         return Losses(*(torch.tensor(each, dtype=torch.float64) for each in (similarity, continuity, scribble, total)))
 
     def _add_cross_entropies(self, here: Tensor, labels: Tensor, top: int, gradient: Tensor, wanted: bool) -> None:

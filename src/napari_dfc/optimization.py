@@ -11,7 +11,7 @@ from torch import Tensor
 
 from napari_dfc.ensemble import pass_for, predictor_for
 from napari_dfc.network import Ensemble, Network, weights_of
-from napari_dfc.passes import Found, Losses, Pass, Task, cluster_dtype
+from napari_dfc.passes import Found, Losses, Pass, Task, cluster_dtype, count_labels
 from napari_dfc.prediction import Picture
 from napari_dfc.settings import Settings
 
@@ -115,7 +115,7 @@ class _Pending:
     def __init__(self, number: int, found: Found, network: Network | Ensemble, view: _Whole | _Crops) -> None:
         self._number, self._found, self._weights = number, found, weights_of(network)
         self._known, self._complete = view.known, view.complete
-        self._count = _count(found.clusters, view.known, network.n_clusters)
+        self._count = count_labels(found.clusters, view.known, network.n_clusters)
         self._arrived = None
         if self._count.is_cuda:
             self._count = self._count.to("cpu", non_blocking=True)
@@ -239,15 +239,3 @@ class _Descent:
         for weight, velocity, gradient in zip(self.weights, self.velocities, gradients, strict=True):
             velocity.mul_(self.momentum).add_(gradient)
             weight.sub_(velocity, alpha=self.learning_rate)
-
-
-def _count(clusters: Tensor, known: Tensor | None, n_clusters: int) -> Tensor:
-    """How many channels there are among the known pixels, () on the device; on CUDA nothing here waits for it."""
-    if clusters.device.type == "cpu":
-        inside = clusters.flatten() if known is None else clusters[known]
-        return (torch.bincount(inside, minlength=n_clusters) > 0).sum()
-    index = clusters.long()
-    if known is not None:
-        index = index.masked_fill(~known, n_clusters)
-    present = torch.zeros(n_clusters + 1, dtype=torch.int64, device=index.device)
-    return present.scatter_(0, index.flatten(), 1)[:n_clusters].sum()

@@ -16,6 +16,7 @@ __all__ = ["DEFAULT_PRESET", "PRESETS", "Parameter", "PresetName", "Settings", "
 
 PresetName = Literal["paper", "published", "fast", "balanced", "accurate"]
 InputScaling = Literal["percentile", "published"]
+ContinuitySchedule = Literal["constant", "similarity", "continuity"]
 Padding = Literal["replicate", "zeros"]
 Initialization = Literal["xavier", "framework"]
 DeviceName = Literal["auto", "cuda", "mps", "cpu"]
@@ -144,6 +145,13 @@ class Settings:
         unit="layers",
         least=1,
         most=16,
+    )
+    continuity_schedule: ContinuitySchedule = _parameter(
+        "constant",
+        "Weight schedule",
+        "constant: the continuity weight as it is. similarity: times q'/15, weaker as labels become fewer; continuity: "
+        "times 50/q', stronger as they become fewer. q' is the number of labels in the iteration before. With a "
+        "continuity weight of 1 the last two are DynaSeg's.",
     )
     scribble_weight: float = _parameter(
         2.0,

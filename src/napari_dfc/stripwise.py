@@ -17,7 +17,7 @@ from torch import Tensor
 from napari_dfc.moments import Moments, folded_classifier
 from napari_dfc.network import kernel_matrix, padded_image
 from napari_dfc.objective import StripObjective
-from napari_dfc.passes import Cancelled, Found, Task
+from napari_dfc.passes import Cancelled, Found, Task, count_labels
 from napari_dfc.strips import TILE, tile_rows_of_strip
 from napari_dfc.winograd import StripConvolution, transformed_kernel, untransformed_kernel_gradient
 
@@ -48,6 +48,7 @@ class StripPass:
         self._taps = torch.empty(strip_rows, self._width, 3, 3, n_inputs, dtype=dtype)
         self._buffers = torch.empty(3, strip_rows + 2, self._width, channels, dtype=dtype)
         self._one_width = network.n_clusters == channels
+        self._n_labels = network.n_clusters  # of the last pass
         self._response_buffers = self._buffers[1:]
         if not self._one_width:
             self._response_buffers = torch.empty(2, strip_rows + 2, self._width, network.n_clusters, dtype=dtype)
@@ -77,6 +78,8 @@ class StripPass:
         sums = self._respond(gradients)
         found = self._backward(*sums) if gradients else []
         objective = self._objective
+        if self.task.settings.continuity_schedule != "constant":
+            self._n_labels = int(count_labels(objective.clusters, self.task.mask, self.task.single.n_clusters))
         return Found(objective.clusters.clone(), objective.losses(), found, objective.probabilities)
 
     # ------------------------------------------------------------------ forward
@@ -159,7 +162,7 @@ class StripPass:
                 self._response_gradient = self._maps[0].new_empty(self._height, self._width, len(slope))
         sums = torch.zeros(len(slope), dtype=torch.float64)
         products = torch.zeros(slope.shape, dtype=torch.float64)
-        self._objective.start()
+        self._objective.start(self._n_labels)
         height = 0
         for top, bottom in self._each_strip():
             above, height = height, bottom - top
