@@ -53,6 +53,25 @@ def test_continuity_weight_follows_the_labels_of_the_pass_before() -> None:
     torch.testing.assert_close(*gradients)
 
 
+def test_pixels_are_drawn_to_the_wanted_channel_and_painted_ones_to_their_stroke() -> None:
+    settings = Settings(n_channels=2, continuity_weight=0.0, similarity_weight=1.0, scribble_weight=3.0)
+    targets = torch.tensor([[-1, -1], [-1, 0]])
+    wanted = torch.tensor([[0, 0], [1, 1]])
+    objective = StripObjective((2, 2), settings, None, targets, 2, 2, torch.float64)
+    objective.start(2, wanted)
+    gradient = torch.zeros_like(RESPONSE)
+    objective.add(RESPONSE, 0, gradient, wanted=True)
+    losses = objective.losses()
+    assert objective.clusters.tolist() == [[1, 0], [1, 1]]
+    # upper left: the other channel leads by 1; upper right and lower left: the wanted one does, by 2 and 5
+    similarity = (math.log1p(math.exp(1)) + math.log1p(math.exp(-2)) + math.log1p(math.exp(-5))) / 3
+    assert math.isclose(float(losses.similarity), similarity)
+    assert math.isclose(float(losses.scribble), math.log1p(math.exp(1)))
+    assert math.isclose(float(losses.total), similarity + 3 * math.log1p(math.exp(1)))
+    share = 1 / (1 + math.exp(-1)) / 3  # of channel 1 in the upper left pixel, which is to lose it
+    torch.testing.assert_close(gradient[0, 0], torch.tensor([-share, share], dtype=torch.float64))
+
+
 def test_painted_and_masked_pixels() -> None:
     mask = torch.tensor([[True, True], [False, True]])
     targets = torch.tensor([[1, -1], [-1, 0]])

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from skimage.segmentation import slic
 from torch import Tensor, nn
 
 from napari_dfc import optimization
@@ -19,6 +20,7 @@ from napari_dfc.samples import read_sample
 from napari_dfc.scribbles import prepare as prepare_scribbles
 from napari_dfc.settings import Settings
 from napari_dfc.stripwise import StripPass
+from napari_dfc.superpixels import Superpixels
 from plain import plain_loop, plain_network, plain_optimizer, plain_step
 
 LITERAL = {
@@ -131,6 +133,33 @@ def test_float64_runs_with_a_schedule_agree_with_the_plain_loop(
         counts.append(n_labels)
     assert len(counts) == 13
     assert len(set(counts)) > 3  # the weight did change on the way
+
+
+@pytest.mark.parametrize("scribbled", [False, True], ids=["no strokes", "strokes"])
+@pytest.mark.parametrize("kind", [AutogradPass, StripPass])
+def test_float64_runs_with_superpixels_agree_with_the_plain_loop(
+    monkeypatch: pytest.MonkeyPatch, kind: type[AutogradPass | StripPass], scribbled: bool
+) -> None:
+    monkeypatch.setattr(optimization, "pass_for", kind)
+    settings = Settings(n_channels=24, max_iterations=10, seed=9, continuity_weight=0.0, superpixels=60)
+    settings = settings.change(**LITERAL)
+    image = tissue(torch.float64)
+    patches = slic(image.permute(1, 2, 0).numpy(), n_segments=60, compactness=100, start_label=0)
+    ours, theirs = pair(settings, torch.float64)
+    optimizer = plain_optimizer(theirs)
+    strokes, plain_strokes = strokes_for(scribbled, image, 24)
+    found = list(optimize(ours, image, settings, **{**strokes, "least": 0}))
+    for iteration in found:
+        labels = theirs(image[None])[0].argmax(0).numpy()
+        wanted = np.zeros_like(labels)
+        for patch in np.unique(patches):
+            wanted[patches == patch] = np.argmax(np.bincount(labels[patches == patch]))
+        step = plain_step(theirs, optimizer, image[None], 0.0, 0.5, plain_strokes, torch.from_numpy(wanted).flatten())
+        assert torch.equal(iteration.clusters.flatten(), step.labels)  # the argmax, and not the majority
+        assert (wanted != labels).any()
+        for name in ("similarity", "scribble", "total"):
+            assert float(getattr(iteration.losses, name)) == pytest.approx(getattr(step, name), abs=1e-10, rel=0)
+    assert len(found) == 11
 
 
 @pytest.mark.parametrize("scribbled", [False, True], ids=["no strokes", "strokes"])
@@ -325,6 +354,21 @@ def test_a_first_iteration_of_a_crop_is_that_of_the_crop_alone() -> None:
     alone = iterations(settings.change(max_iterations=1), image[:, :, :20].contiguous())[0]
     assert torch.equal(first.clusters[:, :20].long(), alone.clusters.long())
     assert torch.equal(first.known, mask)
+
+
+def test_superpixels_are_cut_with_the_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = torch.randint(0, 40, (30, 40), generator=torch.Generator().manual_seed(0))
+
+    def find(image: Tensor, number: int) -> Superpixels:
+        return Superpixels(index[:, : image.shape[2]], number)
+
+    monkeypatch.setattr(optimization, "find_superpixels", find)
+    settings = Settings(max_iterations=4, min_labels=1, n_channels=8, superpixels=40)
+    image, mask = tissue(torch.float64, 30, 40), torch.ones(30, 40, dtype=torch.bool)
+    mask[:, 20:] = False  # the crops there have nothing to learn from
+    crop = run64(settings, image * mask, mask=mask, crops=crops((30, 40), (30, 20)))
+    for one, alone in zip(list(crop)[:4], run64(settings, image[:, :, :20].contiguous()), strict=False):
+        assert float(one.losses.total) == pytest.approx(float(alone.losses.total), abs=1e-9)
 
 
 def test_no_run_with_crops_ends_before_all_were_seen() -> None:

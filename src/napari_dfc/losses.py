@@ -12,14 +12,14 @@ __all__ = ["continuity_loss", "painted_shares", "scheduled_weight", "scribble_lo
 
 
 def similarity_loss(response: Tensor, clusters: Tensor, pixels: Tensor | None = None) -> Tensor:
-    r"""Cross-entropy of each pixel's response against its own cluster.
+    r"""Cross-entropy of each pixel's response against its own cluster, or that of its superpixel.
 
     Parameters
     ----------
     response : (1, q, H, W) Tensor
         Normalized response :math:`r'`.
     clusters : (1, H, W) Tensor of int64
-        Cluster label :math:`c_n` of each pixel.
+        Cluster label :math:`c_n` of each pixel, or the most frequent one of its superpixel.
     pixels : (1, H, W) Tensor of bool, optional
         The pixels that count, all by default.
 

@@ -14,6 +14,7 @@ from napari_dfc.network import Ensemble, Network, weights_of
 from napari_dfc.passes import Found, Losses, Pass, Task, cluster_dtype, count_labels
 from napari_dfc.prediction import Picture
 from napari_dfc.settings import Settings
+from napari_dfc.superpixels import find_superpixels
 
 __all__ = ["Iteration", "optimize"]
 
@@ -90,6 +91,8 @@ def optimize(
     least = settings.min_labels if least is None else least
     descent = _Descent(list(network.parameters()), settings.learning_rate, settings.momentum)
     task = Task(network, image, settings, mask, targets, cancelled or (lambda: False))
+    if settings.superpixels:
+        task = task._replace(superpixels=find_superpixels(image, settings.superpixels))
     view = _Crops(task, crops) if len(crops) > 1 else _Whole(task)
 
     waiting: deque[_Pending] = deque()
@@ -185,6 +188,7 @@ class _Crops:
             image=self._task.image[:, crop[0], crop[1]].contiguous(),
             mask=None if self._task.mask is None else self._task.mask[crop],
             targets=None if self._task.targets is None else self._task.targets[crop],
+            superpixels=None if self._task.superpixels is None else self._task.superpixels.cut(crop),
         )
         if self._pass is None:
             self._pass = pass_for(part)

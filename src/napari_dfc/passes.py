@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from napari_dfc.losses import continuity_loss, scheduled_weight, scribble_loss, similarity_loss
 from napari_dfc.network import Ensemble, Network
 from napari_dfc.settings import Settings
+from napari_dfc.superpixels import Superpixels, majority
 
 __all__ = [
     "AutogradPass",
@@ -81,6 +82,8 @@ class Task(NamedTuple):
         Asked often; once it is true, a pass raises `Cancelled`.
     wants_probabilities : bool
         Whether `Found` is to hold them.
+    superpixels : Superpixels, or None
+        Where there are some, an unpainted pixel is drawn to the most frequent cluster of its superpixel.
     """
 
     network: Network | Ensemble
@@ -90,6 +93,7 @@ class Task(NamedTuple):
     targets: Tensor | None
     cancelled: Callable[[], bool]
     wants_probabilities: bool = False
+    superpixels: Superpixels | None = None
 
     @property
     def single(self) -> Network:
@@ -175,7 +179,7 @@ class AutogradPass:
                 response = task.single(self._image, self._mask)  # (1, q, H, W)
             response = response.to(task.image.dtype)
             clusters = response.argmax(1)  # (1, H, W)
-            losses = self._losses(response, clusters)
+            losses = self._losses(response, self._wanted(clusters))
             weights = list(task.single.parameters())
             found = list(torch.autograd.grad(losses.total, weights)) if gradients else []
         if task.settings.continuity_schedule != "constant":
@@ -183,18 +187,25 @@ class AutogradPass:
         probabilities = response.detach()[0].softmax(0).permute(1, 2, 0) if task.wants_probabilities else None
         return Found(clusters[0], Losses(*(each.detach() for each in losses)), found, probabilities)
 
-    def _losses(self, response: Tensor, clusters: Tensor) -> Losses:
+    def _wanted(self, clusters: Tensor) -> Tensor:
+        """What pixels without a stroke are drawn to, (1, H, W)."""
+        task = self.task
+        if task.superpixels is None:
+            return clusters
+        return majority(clusters[0], task.superpixels, task.mask, task.network.n_clusters)[None]
+
+    def _losses(self, response: Tensor, wanted: Tensor) -> Losses:
         settings = self.task.settings
         pixels = None if self.task.mask is None else self.task.mask[None]  # (1, H, W)
         continuity = continuity_loss(response, pixels)
         if self.task.targets is None:
-            similarity = similarity_loss(response, clusters, pixels)
+            similarity = similarity_loss(response, wanted, pixels)
             scribble = response.new_zeros(())
         else:
             # as published: painted pixels follow their stroke and not their own cluster
             targets = self.task.targets[None]  # (1, H, W)
             unpainted = targets < 0 if pixels is None else (targets < 0) & pixels
-            similarity = similarity_loss(response, clusters, unpainted)
+            similarity = similarity_loss(response, wanted, unpainted)
             usable = targets if pixels is None else targets.masked_fill(~pixels, -1)
             scribble = scribble_loss(response, usable, settings.balance_scribbles)
         painted = self.task.targets is not None
