@@ -10,6 +10,7 @@ from napari_dfc.passes import AutogradPass, Task
 from napari_dfc.prediction import Picture
 from napari_dfc.resolutions import enlarged, shrunken_image, shrunken_targets
 from napari_dfc.settings import Settings
+from napari_dfc.superpixels import Superpixels
 
 N_CLUSTERS = 3
 
@@ -68,6 +69,26 @@ def test_a_pass_averages_probabilities_and_leaves_each_network_its_own_gradient(
     assert float(found.losses.total) == pytest.approx(total, abs=1e-10)
 
 
+def test_each_network_s_continuity_weight_follows_its_own_labels() -> None:
+    network = ensemble_of((1, 2))
+    task = task_of(network)
+    task = task._replace(settings=task.settings.change(continuity_schedule="continuity"))
+    with torch.no_grad():  # one network that gives one class alone, beside one that gives all three
+        network.each()[0].response_normalization.bias[2] = 100
+    one_pass = EnsemblePass(task)
+    first, second = one_pass(True), one_pass(True)
+    totals = []
+    for member, small in zip(network.each(), (task.image, shrunken_image(task.image, None, 2)), strict=True):
+        targets = task.targets if small is task.image else shrunken_targets(task.targets, N_CLUSTERS, 2)
+        alone = task._replace(network=member, image=small, targets=targets)
+        n_labels = len(member(small[None]).argmax(1).unique())
+        constant = alone.settings.change(continuity_schedule="constant", continuity_weight=50 / n_labels)
+        totals.append((n_labels, float(AutogradPass(alone._replace(settings=constant))(False).losses.total)))
+    assert [n_labels for n_labels, _ in totals] == [1, 3]
+    assert float(second.losses.total) == pytest.approx(sum(total for _, total in totals) / 2)
+    assert float(second.losses.total) > float(first.losses.total)  # there the first network's weight was 50 / 3 too
+
+
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
 def test_prediction_gives_a_pass_s_probabilities(masked: bool) -> None:
     network = ensemble_of((1, 2, 1, 4))
@@ -80,6 +101,22 @@ def test_prediction_gives_a_pass_s_probabilities(masked: bool) -> None:
     inside = torch.ones(27, 34, dtype=torch.bool) if task.mask is None else task.mask
     assert torch.allclose(predicted.softmax(-1)[inside], found.probabilities[inside], atol=1e-8)
     assert found.gradients == []
+
+
+def test_a_network_at_half_the_resolution_takes_every_other_pixel_s_superpixel() -> None:
+    network = ensemble_of((1, 2))
+    index = torch.randint(0, 12, (27, 34), generator=torch.Generator().manual_seed(2))
+    task = task_of(network)._replace(superpixels=Superpixels(index, 12))
+    found = EnsemblePass(task)(True)
+    small, targets = shrunken_image(task.image, None, 2), shrunken_targets(task.targets, N_CLUSTERS, 2)
+    alone = task._replace(network=network.each()[1], image=small, targets=targets, superpixels=None)
+    without = AutogradPass(alone)(True)
+    alone = alone._replace(superpixels=Superpixels(index[::2, ::2], 12))
+    expected = AutogradPass(alone)(True)
+    n_weights = len(expected.gradients)
+    for gradient, other in zip(found.gradients[-n_weights:], expected.gradients, strict=True):
+        assert torch.allclose(gradient, other, atol=1e-8)
+    assert not torch.allclose(expected.gradients[0], without.gradients[0], atol=1e-4)
 
 
 def test_a_single_network_s_pass_refuses_several() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_dfc.losses import continuity_loss, painted_shares, scribble_loss, similarity_loss
+from napari_dfc.losses import continuity_loss, painted_shares, scheduled_weight, scribble_loss, similarity_loss
 
 #: Two channels on 2x2 pixels; softmax of (0, log 3) is (1/4, 3/4).
 RESPONSE = torch.tensor([[[[0.0, 0.0], [0.0, 0.0]], [[math.log(3), 0.0], [0.0, math.log(3)]]]], dtype=torch.float64)
@@ -48,6 +48,16 @@ def test_continuity_of_a_single_row_or_column_is_that_of_the_other_direction(sha
 
 def test_continuity_of_one_pixel_is_0() -> None:
     assert continuity_loss(torch.ones(1, 3, 1, 1)).item() == 0
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"), [("constant", [3, 3, 3]), ("similarity", [0.2, 3, 6]), ("continuity", [150, 10, 5])]
+)
+def test_the_continuity_weight_follows_the_number_of_labels(schedule: str, expected: list[float]) -> None:
+    for n_labels, weight in zip((1, 15, 30), expected, strict=True):
+        assert scheduled_weight(3.0, schedule, n_labels) == pytest.approx(weight)
+        on_device = scheduled_weight(3.0, schedule, torch.tensor(n_labels, dtype=torch.float64))
+        assert float(on_device) == pytest.approx(weight)
 
 
 def test_scribble_counts_painted_pixels_only() -> None:

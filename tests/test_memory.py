@@ -55,6 +55,16 @@ def test_every_network_takes_memory_at_its_own_resolution() -> None:
     assert with_response - both == 2 * response + 2 * 3 * 4 * 800 * 800
 
 
+def test_superpixels_take_memory_too() -> None:
+    without = make_plan((800, 800), 3, Settings(), CPU).bytes
+    plan = make_plan((800, 800), 3, Settings(superpixels=1000), CPU)
+    # four indices of 8 bytes a pixel, and a count for each superpixel and channel
+    assert plan.bytes == without + 4 * 8 * 800 * 800 + 4 * 1000 * 32
+    # finding them takes four images and labels of 8 bytes, which no crops make less
+    large = make_plan((4000, 4000), 3, Settings(superpixels=1000, memory_limit=0.85), CPU)
+    assert large.bytes == 4000 * 4000 * (4 * 3 * 4 + 8) > large.limit
+
+
 def test_crops_do_not_become_too_small_to_show_anything() -> None:
     plan = make_plan((5000, 300), 3, Settings(memory_limit=0.1, n_channels=1000), CPU)
     assert max(plan.crop) <= LEAST_CROP

@@ -13,7 +13,7 @@ RESPONSE = torch.tensor([[[0.0, 1.0], [3.0, 1.0]], [[0.0, 5.0], [3.0, 4.0]]], dt
 
 def gradient_of(objective: StripObjective, rows: int) -> torch.Tensor:
     """All rows, taken in strips."""
-    objective.start()
+    objective.start(n_labels=2)
     gradient = torch.zeros_like(RESPONSE)
     for top in range(0, 2, rows):
         objective.add(RESPONSE[top : top + rows + 1], top, gradient[top : top + rows], wanted=True)
@@ -39,6 +39,37 @@ def test_losses_and_gradient_of_two_by_two_pixels() -> None:
             [loser - 10 / 4, -loser - 10 / 4], dtype=torch.float64
         )  # across: + and 0; down: 0 and +
         torch.testing.assert_close(gradient[0, 0], expected)
+
+
+def test_continuity_weight_follows_the_labels_of_the_pass_before() -> None:
+    gradients = []
+    # weights of 10 * 2 / 15 and, in the second objective, as much at all times
+    for schedule, weight in (("similarity", 10.0), ("constant", 4 / 3)):
+        settings = Settings(n_channels=2, continuity_weight=weight, continuity_schedule=schedule)
+        objective = StripObjective((2, 2), settings, None, None, 2, 1, torch.float64)
+        gradients.append(gradient_of(objective, 1))
+        losses = objective.losses()
+        assert math.isclose(float(losses.total - losses.similarity), 4 / 3 * 7 / 2)
+    torch.testing.assert_close(*gradients)
+
+
+def test_pixels_are_drawn_to_the_wanted_channel_and_painted_ones_to_their_stroke() -> None:
+    settings = Settings(n_channels=2, continuity_weight=0.0, similarity_weight=1.0, scribble_weight=3.0)
+    targets = torch.tensor([[-1, -1], [-1, 0]])
+    wanted = torch.tensor([[0, 0], [1, 1]])
+    objective = StripObjective((2, 2), settings, None, targets, 2, 2, torch.float64)
+    objective.start(2, wanted)
+    gradient = torch.zeros_like(RESPONSE)
+    objective.add(RESPONSE, 0, gradient, wanted=True)
+    losses = objective.losses()
+    assert objective.clusters.tolist() == [[1, 0], [1, 1]]
+    # upper left: the other channel leads by 1; upper right and lower left: the wanted one does, by 2 and 5
+    similarity = (math.log1p(math.exp(1)) + math.log1p(math.exp(-2)) + math.log1p(math.exp(-5))) / 3
+    assert math.isclose(float(losses.similarity), similarity)
+    assert math.isclose(float(losses.scribble), math.log1p(math.exp(1)))
+    assert math.isclose(float(losses.total), similarity + 3 * math.log1p(math.exp(1)))
+    share = 1 / (1 + math.exp(-1)) / 3  # of channel 1 in the upper left pixel, which is to lose it
+    torch.testing.assert_close(gradient[0, 0], torch.tensor([-share, share], dtype=torch.float64))
 
 
 def test_painted_and_masked_pixels() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from skimage.segmentation import slic
 from torch import Tensor, nn
 
 from napari_dfc import optimization
@@ -19,6 +20,7 @@ from napari_dfc.samples import read_sample
 from napari_dfc.scribbles import prepare as prepare_scribbles
 from napari_dfc.settings import Settings
 from napari_dfc.stripwise import StripPass
+from napari_dfc.superpixels import Superpixels
 from plain import plain_loop, plain_network, plain_optimizer, plain_step
 
 LITERAL = {
@@ -108,6 +110,58 @@ def test_float64_runs_agree_with_the_plain_loop_for_20_iterations(scribbled: boo
     assert step.n_labels < 24  # labels did merge on the way
 
 
+@pytest.mark.parametrize("kind", [AutogradPass, StripPass])
+@pytest.mark.parametrize("schedule", ["similarity", "continuity"])
+def test_float64_runs_with_a_schedule_agree_with_the_plain_loop(
+    monkeypatch: pytest.MonkeyPatch, kind: type[AutogradPass | StripPass], schedule: str
+) -> None:
+    monkeypatch.setattr(optimization, "pass_for", kind)
+    settings = Settings(
+        n_channels=24, max_iterations=12, min_labels=1, seed=8, continuity_schedule=schedule, continuity_weight=0.5
+    )
+    settings = settings.change(**LITERAL)
+    image = tissue(torch.float64)
+    ours, theirs = pair(settings, torch.float64)
+    optimizer = plain_optimizer(theirs)
+    n_labels, counts = 24, []
+    for iteration in optimize(ours, image, settings):
+        mu = 0.5 * (n_labels / 15 if schedule == "similarity" else 50 / n_labels)
+        step = plain_step(theirs, optimizer, image[None], mu)
+        n_labels = step.n_labels
+        assert torch.equal(iteration.clusters.flatten(), step.labels)
+        assert float(iteration.losses.total) == pytest.approx(step.total, abs=1e-9, rel=0)
+        counts.append(n_labels)
+    assert len(counts) == 13
+    assert len(set(counts)) > 3  # the weight did change on the way
+
+
+@pytest.mark.parametrize("scribbled", [False, True], ids=["no strokes", "strokes"])
+@pytest.mark.parametrize("kind", [AutogradPass, StripPass])
+def test_float64_runs_with_superpixels_agree_with_the_plain_loop(
+    monkeypatch: pytest.MonkeyPatch, kind: type[AutogradPass | StripPass], scribbled: bool
+) -> None:
+    monkeypatch.setattr(optimization, "pass_for", kind)
+    settings = Settings(n_channels=24, max_iterations=10, seed=9, continuity_weight=0.0, superpixels=60)
+    settings = settings.change(**LITERAL)
+    image = tissue(torch.float64)
+    patches = slic(image.permute(1, 2, 0).numpy(), n_segments=60, compactness=100, start_label=0)
+    ours, theirs = pair(settings, torch.float64)
+    optimizer = plain_optimizer(theirs)
+    strokes, plain_strokes = strokes_for(scribbled, image, 24)
+    found = list(optimize(ours, image, settings, **{**strokes, "least": 0}))
+    for iteration in found:
+        labels = theirs(image[None])[0].argmax(0).numpy()
+        wanted = np.zeros_like(labels)
+        for patch in np.unique(patches):
+            wanted[patches == patch] = np.argmax(np.bincount(labels[patches == patch]))
+        step = plain_step(theirs, optimizer, image[None], 0.0, 0.5, plain_strokes, torch.from_numpy(wanted).flatten())
+        assert torch.equal(iteration.clusters.flatten(), step.labels)  # the argmax, and not the majority
+        assert (wanted != labels).any()
+        for name in ("similarity", "scribble", "total"):
+            assert float(getattr(iteration.losses, name)) == pytest.approx(getattr(step, name), abs=1e-10, rel=0)
+    assert len(found) == 11
+
+
 @pytest.mark.parametrize("scribbled", [False, True], ids=["no strokes", "strokes"])
 @pytest.mark.parametrize("kind", [AutogradPass, StripPass])
 def test_float32_iterations_agree_with_the_plain_loop_from_the_same_state(
@@ -188,9 +242,14 @@ def test_run_ends_one_update_after_few_enough_labels() -> None:
     assert all(count > 6 for count in counts[:-2])
 
 
+@pytest.mark.parametrize("schedule", ["constant", "similarity"])
 @pytest.mark.parametrize("painted", [False, True])
-def test_being_ahead_of_the_label_counts_changes_no_result(monkeypatch: pytest.MonkeyPatch, painted: bool) -> None:
-    settings = Settings(max_iterations=30, min_labels=6, n_channels=16, continuity_weight=5.0)
+def test_being_ahead_of_the_label_counts_changes_no_result(
+    monkeypatch: pytest.MonkeyPatch, painted: bool, schedule: str
+) -> None:
+    settings = Settings(
+        max_iterations=30, min_labels=6, n_channels=16, continuity_weight=5.0, continuity_schedule=schedule
+    )
     options: dict[str, object] = {}
     if painted:
         targets = torch.full((32, 40), -1)
@@ -295,6 +354,21 @@ def test_a_first_iteration_of_a_crop_is_that_of_the_crop_alone() -> None:
     alone = iterations(settings.change(max_iterations=1), image[:, :, :20].contiguous())[0]
     assert torch.equal(first.clusters[:, :20].long(), alone.clusters.long())
     assert torch.equal(first.known, mask)
+
+
+def test_superpixels_are_cut_with_the_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = torch.randint(0, 40, (30, 40), generator=torch.Generator().manual_seed(0))
+
+    def find(image: Tensor, number: int) -> Superpixels:
+        return Superpixels(index[:, : image.shape[2]], number)
+
+    monkeypatch.setattr(optimization, "find_superpixels", find)
+    settings = Settings(max_iterations=4, min_labels=1, n_channels=8, superpixels=40)
+    image, mask = tissue(torch.float64, 30, 40), torch.ones(30, 40, dtype=torch.bool)
+    mask[:, 20:] = False  # the crops there have nothing to learn from
+    crop = run64(settings, image * mask, mask=mask, crops=crops((30, 40), (30, 20)))
+    for one, alone in zip(list(crop)[:4], run64(settings, image[:, :, :20].contiguous()), strict=False):
+        assert float(one.losses.total) == pytest.approx(float(alone.losses.total), abs=1e-9)
 
 
 def test_no_run_with_crops_ends_before_all_were_seen() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.measure import label
 
-from napari_dfc.regions import Hierarchy, Votes, contrast_of, superpixels_of
+from napari_dfc.regions import Hierarchy, Votes, contrast_of, basins_of
 
 
 def pieces_and_features(seed: int, side: int = 7, n_pieces: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -56,13 +56,13 @@ def test_contrast_is_scaled_by_the_pixels_that_take_part() -> None:
 
 
 def test_a_flat_image_is_one_superpixel() -> None:
-    assert np.unique(superpixels_of(contrast_of(np.ones((1, 12, 12))))).tolist() == [1]
+    assert np.unique(basins_of(contrast_of(np.ones((1, 12, 12))))).tolist() == [1]
 
 
 def test_superpixels_are_connected_and_cover_what_takes_part() -> None:
     random = np.random.default_rng(0)
     mask = random.random((40, 50)) > 0.3
-    pieces = superpixels_of(contrast_of(random.random((2, 40, 50)), mask), mask)
+    pieces = basins_of(contrast_of(random.random((2, 40, 50)), mask), mask)
     assert ((pieces > 0) == mask).all()
     assert np.unique(pieces[mask]).tolist() == list(range(1, pieces.max() + 1))
     assert all(label(pieces == number, connectivity=1).max() == 1 for number in range(1, pieces.max() + 1))

@@ -93,6 +93,17 @@ def test_crops_and_averaged_networks_go_together() -> None:
     assert result.labels.all()
 
 
+def test_superpixels_change_the_result_with_and_without_strokes() -> None:
+    for options in ({}, {"scribbles": tissue_with_strokes()[1], "n_networks": 2}):
+        image = tissue_with_strokes()[0]
+        without = dfc.segment(image, continuity_weight=0.0, **options, **FAST)
+        result = dfc.segment(image, continuity_weight=0.0, superpixels=200, **options, **FAST)
+        assert result.labels.all()
+        assert (result.labels != without.labels).mean() > 0.01
+        again = dfc.segment(image, continuity_weight=0.0, superpixels=200, **options, **FAST)
+        assert np.array_equal(result.labels, again.labels)
+
+
 def test_without_restriction_other_clusters_take_unused_numbers() -> None:
     image, strokes = tissue_with_strokes()
     painted = np.where(strokes == 1, 2, np.where(strokes == 3, 4, 0)).astype(np.uint8)

@@ -70,6 +70,9 @@ def test_unknown_presets_and_settings_are_named() -> None:
         ("seed", 2**31, ValueError, "from 0 to 2147483647"),
         ("seed", float("inf"), TypeError, "a whole number"),
         ("repeatable", 1, TypeError, "accepted are True and False"),
+        ("continuity_schedule", "linear", ValueError, "accepted are constant, similarity, continuity"),
+        ("superpixels", -1, ValueError, "superpixels is -1; accepted is a whole number from 0 to 100000"),
+        ("superpixels", 10.5, TypeError, "a whole number"),
         ("device", "tpu", ValueError, "accepted are auto, cuda, mps, cpu"),
     ],
 )

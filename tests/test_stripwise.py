@@ -14,6 +14,7 @@ from napari_dfc.network import Network, initialize
 from napari_dfc.passes import AutogradPass, Cancelled, Found, Task
 from napari_dfc.settings import Settings
 from napari_dfc.stripwise import StripPass
+from napari_dfc.superpixels import Superpixels
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,7 @@ def task(
     painted: bool = False,
     n_clusters: int | None = None,
     balanced: bool = False,
+    patches: bool = False,
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
 ) -> Task:
@@ -67,7 +69,10 @@ def task(
         similarity_weight=0.3,
         balance_scribbles=balanced,
     )
-    return Task(network, image, settings, mask, targets, lambda: False)
+    superpixels = None
+    if patches:
+        superpixels = Superpixels(torch.randint(0, 9, (height, width), generator=generator), 9)
+    return Task(network, image, settings, mask, targets, lambda: False, superpixels=superpixels)
 
 
 def assert_same(ours: Found, plain: Found, mask: Tensor | None, tolerance: float) -> None:
@@ -92,6 +97,7 @@ def assert_same(ours: Found, plain: Found, mask: Tensor | None, tolerance: float
     painted=st.booleans(),
     n_clusters=st.sampled_from([2, 7, 9]),
     balanced=st.booleans(),
+    patches=st.booleans(),
     seed=st.integers(0, 10**6),
 )
 def test_a_pass_in_float64_gives_what_automatic_differentiation_gives(
@@ -103,6 +109,7 @@ def test_a_pass_in_float64_gives_what_automatic_differentiation_gives(
     painted: bool,
     n_clusters: int,
     balanced: bool,
+    patches: bool,
     seed: int,
 ) -> None:
     given_task = task(
@@ -114,6 +121,7 @@ def test_a_pass_in_float64_gives_what_automatic_differentiation_gives(
         painted=painted,
         n_clusters=n_clusters,
         balanced=balanced,
+        patches=patches,
         seed=seed,
     )
     # with few pixels a channel's variance can lie near the normalization's epsilon, which multiplies rounding by 300
@@ -121,15 +129,32 @@ def test_a_pass_in_float64_gives_what_automatic_differentiation_gives(
     assert_same(StripPass(given_task)(True), AutogradPass(given_task)(True), given_task.mask, 1e-7)
 
 
-def test_passes_follow_the_network_s_weights() -> None:
-    given_task = task(30, 26)
+@pytest.mark.parametrize("schedule", ["constant", "similarity", "continuity"])
+def test_passes_follow_the_network_s_weights(schedule: str) -> None:
+    given_task = task(30, 26, masked=True)
+    given_task = given_task._replace(settings=given_task.settings.change(continuity_schedule=schedule))
     ours, plain = StripPass(given_task), AutogradPass(given_task)
     for _ in range(3):
-        assert_same(ours(True), plain(True), None, 1e-11)
+        assert_same(ours(True), plain(True), given_task.mask, 1e-11)
         with torch.no_grad():
             for weight in given_task.network.parameters():
                 weight.mul_(1.1)
-    assert_same(ours(False), plain(False), None, 1e-11)
+    assert_same(ours(False), plain(False), given_task.mask, 1e-11)
+
+
+@pytest.mark.parametrize("kind", [StripPass, AutogradPass])
+def test_continuity_weight_follows_the_labels_of_the_pixels_that_take_part(
+    kind: type[StripPass | AutogradPass],
+) -> None:
+    given_task = task(3, 3, masked=True, seed=45)
+    settings = given_task.settings
+    one_pass = kind(given_task._replace(settings=settings.change(continuity_schedule="continuity")))
+    clusters = one_pass(True).clusters
+    n_labels = len(clusters[given_task.mask].unique())
+    assert n_labels < len(clusters.unique())
+    constant = settings.change(continuity_weight=2.0 * 50 / n_labels)
+    expected = AutogradPass(given_task._replace(settings=constant))(False)
+    assert float(one_pass(True).losses.total) == pytest.approx(float(expected.losses.total))
 
 
 def test_another_image_of_the_same_shape_leaves_no_trace_of_the_first() -> None:
@@ -149,7 +174,7 @@ def test_a_pass_is_called_off_between_two_strips() -> None:
 
 
 def test_result_does_not_depend_on_the_height_of_the_strips() -> None:
-    given_task = task(37, 30, n_conv=3)
+    given_task = task(37, 30, n_conv=3, patches=True)
     low = StripPass(given_task)(True)
     strips.STRIP_BYTES = 10**9
     assert_same(StripPass(given_task)(True), low, None, 1e-11)

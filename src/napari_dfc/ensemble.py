@@ -129,6 +129,7 @@ def _member_task(task: Task, index: int) -> Task:
         image=small.image.contiguous(),
         mask=small.mask,
         targets=targets,
+        superpixels=None if task.superpixels is None else task.superpixels.shrunken(factor),
         wants_probabilities=True,
     )
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["continuity_loss", "painted_shares", "scribble_loss", "similarity_loss"]
+__all__ = ["continuity_loss", "painted_shares", "scheduled_weight", "scribble_loss", "similarity_loss"]
 
 
 def similarity_loss(response: Tensor, clusters: Tensor, pixels: Tensor | None = None) -> Tensor:
-    r"""Cross-entropy of each pixel's response against its own cluster.
+    r"""Cross-entropy of each pixel's response against its own cluster, or that of its superpixel.
 
     Parameters
     ----------
     response : (1, q, H, W) Tensor
         Normalized response :math:`r'`.
     clusters : (1, H, W) Tensor of int64
-        Cluster label :math:`c_n` of each pixel.
+        Cluster label :math:`c_n` of each pixel, or the most frequent one of its superpixel.
     pixels : (1, H, W) Tensor of bool, optional
         The pixels that count, all by default.
 
@@ -79,6 +81,46 @@ def continuity_loss(response: Tensor, pixels: Tensor | None = None) -> Tensor:
         if length:
             total = total + _mean((second - first).abs(), pairs)
     return total
+
+
+def scheduled_weight(weight: float, schedule: str, n_labels: Any) -> Any:
+    r"""The weight of the continuity loss, which may follow the number of labels in use.
+
+    Parameters
+    ----------
+    weight : float
+        The weight that the user chose.
+    schedule : {"constant", "similarity", "continuity"}
+    n_labels : int or () Tensor of real numbers
+        Labels :math:`q'` in use.
+
+    Returns
+    -------
+    float, or () Tensor where `n_labels` is one and counts
+
+    Notes
+    -----
+    The weight itself, times :math:`q' / 15` with "similarity" and times :math:`50 / q'` with "continuity". With a
+    weight of 1 these are the feature similarity focus and the spatial continuity focus of DynaSeg, but for one thing:
+    there :math:`q'` is that of the same response. A pass in strips has to know the weight before it has seen the whole
+    response, so the callers give the number of labels in the iteration before (with crops, in the crop before), and in
+    the first iteration the number of channels.
+
+    References
+    ----------
+    B. Guermazi, R. Ksantini, N. Khan, "DynaSeg: A Deep Dynamic Fusion Method for Unsupervised Image Segmentation
+    Incorporating Feature Similarity and Spatial Continuity", Image and Vision Computing, 2024.
+
+    Examples
+    --------
+    >>> [scheduled_weight(2.0, schedule, 10) for schedule in ("constant", "continuity")]
+    [2.0, 10.0]
+    """
+    if schedule == "similarity":
+        return weight * n_labels / 15
+    if schedule == "continuity":
+        return weight * 50 / n_labels
+    return weight
 
 
 def scribble_loss(response: Tensor, targets: Tensor, balanced: bool = False) -> Tensor:

@@ -23,7 +23,7 @@ LARGEST_SHARE = 0.6
 #: Crops whose longer side is no longer than this are not cut any further: a crop has to show what the image is made of.
 LEAST_CROP = 128
 
-_FLOAT = 4  # bytes
+_FLOAT, _INDEX = 4, 8  # bytes
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,8 @@ def make_plan(
             across += 1
         crop = (math.ceil(shape[0] / down), math.ceil(shape[1] / across))
         needed = _bytes(shape, crop, *kind)
-    return Plan(needed, crop, down * across, limit, whole)
+    at_start = _bytes_of_slic(shape, n_inputs) if settings.superpixels and device.name == "cpu" else 0
+    return Plan(max(needed, at_start), crop, down * across, limit, max(whole, at_start))
 
 
 def wanted_factors(shape: tuple[int, int], settings: Settings) -> tuple[int, ...]:
@@ -177,6 +178,10 @@ def _bytes(
 ) -> int:
     n_pixels = math.prod(shape)
     image = n_pixels * (n_inputs * _FLOAT + 4)  # label maps of a byte or two
+    if settings.superpixels:
+        # each pixel's superpixel, and in a pass its bin, a step on the way there, and the label it is drawn to
+        image += _INDEX * (n_pixels + 3 * math.prod(crop))
+        image += _FLOAT * settings.superpixels * (n_clusters or settings.n_channels)  # counts, of 4 bytes too
     if crop == shape:  # each network has a copy with a border, and beside it the shrunken image, where that is another
         sizes = [(2 if factor > 1 else 1) * math.prod(_divided(crop, factor)) for factor in factors]
         image += n_inputs * _FLOAT * sum(sizes)
@@ -194,6 +199,11 @@ def _bytes(
         ]
     # on the CPU every network keeps its maps for the next iteration; elsewhere they are free after each pass
     return image + (sum(each) if device.name == "cpu" else max(each))
+
+
+def _bytes_of_slic(shape: tuple[int, int], n_inputs: int) -> int:
+    """The image and what scikit-image's SLIC keeps of it: three copies at a time, and the labels."""
+    return math.prod(shape) * (4 * n_inputs * _FLOAT + _INDEX)
 
 
 def _divided(shape: tuple[int, int], factor: int) -> tuple[int, int]:

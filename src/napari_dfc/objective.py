@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from napari_dfc.losses import painted_shares
-from napari_dfc.passes import Losses, cluster_dtype, weighted_total
+from napari_dfc.passes import Losses, cluster_dtype, continuity_weight, weighted_total
 from napari_dfc.settings import Settings
 
 __all__ = ["StripObjective"]
@@ -85,8 +85,17 @@ class StripObjective:
             self._across, self._down = across[..., None].to(dtype), down[..., None].to(dtype)  # (H, W, 1)
         self._n_across, self._n_down = max(n_across, 1) * n_clusters, max(n_down, 1) * n_clusters
 
-    def start(self) -> None:
-        """Begin a new pass: the next strip is the topmost one."""
+    def start(self, n_labels: int, wanted: Tensor | None = None) -> None:
+        """Begin a new pass: the next strip is the topmost one.
+
+        Parameters
+        ----------
+        n_labels : int
+            Labels in the pass before; this one's are not known until its last strip.
+        wanted : (H, W) Tensor of int64, optional
+            Channel that each unpainted pixel is drawn to; by default the one that wins there.
+        """
+        self._n_labels, self._wanted = n_labels, wanted
         self._similarity = self._scribble = self._differences_across = self._differences_down = 0.0
         self._sign_above.zero_()
 
@@ -110,7 +119,7 @@ class StripObjective:
         self.clusters[top : top + n_rows].copy_(labels.view(n_rows, -1))
         self._add_cross_entropies(here, labels, top, gradient.flatten(0, 1), wanted)
 
-        scale = self._settings.continuity_weight
+        scale = continuity_weight(self._settings, self._n_labels)
         if self._width > 1:
             pairs = None if self._across is None else self._across[top : top + n_rows]
             sign, total = self._signs_of(response[:n_rows, 1:], response[:n_rows, :-1], pairs)
@@ -136,7 +145,8 @@ class StripObjective:
         similarity = self._similarity / max(self._n_free, 1)
         scribble = self._scribble
         continuity = self._differences_across / self._n_across + self._differences_down / self._n_down
-        total = weighted_total(settings, similarity, continuity, scribble, self._painted is not None)
+        painted = self._painted is not None
+        total = weighted_total(settings, similarity, continuity, scribble, painted, self._n_labels)
         return Losses(*(torch.tensor(each, dtype=torch.float64) for each in (similarity, continuity, scribble, total)))
 
     def _add_cross_entropies(self, here: Tensor, labels: Tensor, top: int, gradient: Tensor, wanted: bool) -> None:
@@ -147,14 +157,14 @@ class StripObjective:
         cross_entropy = -gradient.gather(1, labels[:, None])[:, 0].log()  # (n,)
         rows = slice(top, top + len(gradient) // self._width)
         weights = None if self._weights is None else self._weights[rows].flatten()
-        if self._painted is not None and self._targets is not None:
-            painted = self._painted[rows].flatten()
-            target = torch.where(painted, self._targets[rows].flatten(), labels)
-            # written so, a painted class with a vanishing share keeps a finite loss
+        target = self._target_of(labels, rows)
+        if target is not labels:
+            # written so, a channel with a vanishing share keeps a finite loss
             cross_entropy += here.gather(1, labels[:, None])[:, 0] - here.gather(1, target[:, None])[:, 0]
+        if self._painted is not None:
+            painted = self._painted[rows].flatten()
             self._scribble += float((cross_entropy[painted] * self._shares[rows].flatten()[painted]).sum())
             cross_entropy = cross_entropy.masked_fill(painted, 0)
-            labels = target
         if self._usable is None:
             self._similarity += float(cross_entropy.sum())
         else:
@@ -164,11 +174,18 @@ class StripObjective:
         if weights is None:
             gradient.mul_(1 / self._n_free)
             gradient.scatter_add_(
-                1, labels[:, None], gradient.new_full((1, 1), -1 / self._n_free).expand(len(labels), 1)
+                1, target[:, None], gradient.new_full((1, 1), -1 / self._n_free).expand(len(target), 1)
             )
         else:
             gradient.mul_(weights[:, None])
-            gradient.scatter_add_(1, labels[:, None], -weights[:, None])
+            gradient.scatter_add_(1, target[:, None], -weights[:, None])
+
+    def _target_of(self, labels: Tensor, rows: slice) -> Tensor:
+        """The channel that each pixel of some rows is drawn to: its stroke's, else the wanted one, (n,)."""
+        wanted = labels if self._wanted is None else self._wanted[rows].flatten()
+        if self._painted is None or self._targets is None:
+            return wanted
+        return torch.where(self._painted[rows].flatten(), self._targets[rows].flatten(), wanted)
 
     def _signs_of(self, second: Tensor, first: Tensor, pairs: Tensor | None) -> tuple[Tensor, float]:
         """The signs of the differences, 0 where a pair does not count, and the sum of the absolute values."""

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from napari_dfc.ensemble import pass_for, predictor_for
 from napari_dfc.network import Ensemble, Network, weights_of
-from napari_dfc.passes import Found, Losses, Pass, Task, cluster_dtype
+from napari_dfc.passes import Found, Losses, Pass, Task, cluster_dtype, count_labels
 from napari_dfc.prediction import Picture
 from napari_dfc.settings import Settings
+from napari_dfc.superpixels import find_superpixels
 
 __all__ = ["Iteration", "optimize"]
 
@@ -90,6 +91,8 @@ def optimize(
     least = settings.min_labels if least is None else least
     descent = _Descent(list(network.parameters()), settings.learning_rate, settings.momentum)
     task = Task(network, image, settings, mask, targets, cancelled or (lambda: False))
+    if settings.superpixels:
+        task = task._replace(superpixels=find_superpixels(image, settings.superpixels))
     view = _Crops(task, crops) if len(crops) > 1 else _Whole(task)
 
     waiting: deque[_Pending] = deque()
@@ -115,7 +118,7 @@ class _Pending:
     def __init__(self, number: int, found: Found, network: Network | Ensemble, view: _Whole | _Crops) -> None:
         self._number, self._found, self._weights = number, found, weights_of(network)
         self._known, self._complete = view.known, view.complete
-        self._count = _count(found.clusters, view.known, network.n_clusters)
+        self._count = count_labels(found.clusters, view.known, network.n_clusters)
         self._arrived = None
         if self._count.is_cuda:
             self._count = self._count.to("cpu", non_blocking=True)
@@ -185,6 +188,7 @@ class _Crops:
             image=self._task.image[:, crop[0], crop[1]].contiguous(),
             mask=None if self._task.mask is None else self._task.mask[crop],
             targets=None if self._task.targets is None else self._task.targets[crop],
+            superpixels=None if self._task.superpixels is None else self._task.superpixels.cut(crop),
         )
         if self._pass is None:
             self._pass = pass_for(part)
@@ -239,15 +243,3 @@ class _Descent:
         for weight, velocity, gradient in zip(self.weights, self.velocities, gradients, strict=True):
             velocity.mul_(self.momentum).add_(gradient)
             weight.sub_(velocity, alpha=self.learning_rate)
-
-
-def _count(clusters: Tensor, known: Tensor | None, n_clusters: int) -> Tensor:
-    """How many channels there are among the known pixels, () on the device; on CUDA nothing here waits for it."""
-    if clusters.device.type == "cpu":
-        inside = clusters.flatten() if known is None else clusters[known]
-        return (torch.bincount(inside, minlength=n_clusters) > 0).sum()
-    index = clusters.long()
-    if known is not None:
-        index = index.masked_fill(~known, n_clusters)
-    present = torch.zeros(n_clusters + 1, dtype=torch.int64, device=index.device)
-    return present.scatter_(0, index.flatten(), 1)[:n_clusters].sum()

@@ -12,11 +12,23 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from napari_dfc.losses import continuity_loss, scribble_loss, similarity_loss
+from napari_dfc.losses import continuity_loss, scheduled_weight, scribble_loss, similarity_loss
 from napari_dfc.network import Ensemble, Network
 from napari_dfc.settings import Settings
+from napari_dfc.superpixels import Superpixels, majority
 
-__all__ = ["AutogradPass", "Cancelled", "Found", "Losses", "Pass", "Task", "cluster_dtype", "weighted_total"]
+__all__ = [
+    "AutogradPass",
+    "Cancelled",
+    "Found",
+    "Losses",
+    "Pass",
+    "Task",
+    "cluster_dtype",
+    "continuity_weight",
+    "count_labels",
+    "weighted_total",
+]
 
 
 class Cancelled(Exception):
@@ -70,6 +82,8 @@ class Task(NamedTuple):
         Asked often; once it is true, a pass raises `Cancelled`.
     wants_probabilities : bool
         Whether `Found` is to hold them.
+    superpixels : Superpixels, or None
+        Where there are some, an unpainted pixel is drawn to the most frequent cluster of its superpixel.
     """
 
     network: Network | Ensemble
@@ -79,6 +93,7 @@ class Task(NamedTuple):
     targets: Tensor | None
     cancelled: Callable[[], bool]
     wants_probabilities: bool = False
+    superpixels: Superpixels | None = None
 
     @property
     def single(self) -> Network:
@@ -89,7 +104,10 @@ class Task(NamedTuple):
 
 
 class Pass(Protocol):
-    """A way to compute a `Task`."""
+    """A way to compute a `Task`.
+
+    It remembers how many labels it found the last time, which is what the continuity weight may follow.
+    """
 
     def take(self, task: Task) -> None:
         """Go on with another image of the same shape."""
@@ -98,11 +116,30 @@ class Pass(Protocol):
         """Compute with the network's present weights."""
 
 
-def weighted_total(settings: Settings, similarity: Any, continuity: Any, scribble: Any, painted: bool) -> Any:
+def continuity_weight(settings: Settings, n_labels: Any) -> Any:
+    """The weight of the continuity loss where the iteration before had so many labels; see `scheduled_weight`."""
+    return scheduled_weight(settings.continuity_weight, settings.continuity_schedule, n_labels)
+
+
+def weighted_total(
+    settings: Settings, similarity: Any, continuity: Any, scribble: Any, painted: bool, n_labels: Any
+) -> Any:
     """The sum of the three losses, numbers or tensors; without strokes the similarity counts in full."""
     similarity_weight = settings.similarity_weight if painted else 1.0
-    weighted = similarity_weight * similarity + settings.continuity_weight * continuity
+    weighted = similarity_weight * similarity + continuity_weight(settings, n_labels) * continuity
     return weighted + settings.scribble_weight * scribble
+
+
+def count_labels(clusters: Tensor, known: Tensor | None, n_clusters: int) -> Tensor:
+    """How many channels there are among the known pixels, () on the device; on CUDA nothing here waits for it."""
+    if clusters.device.type == "cpu":
+        inside = clusters.flatten() if known is None else clusters[known]
+        return (torch.bincount(inside, minlength=n_clusters) > 0).sum()
+    index = clusters.long()
+    if known is not None:
+        index = index.masked_fill(~known, n_clusters)
+    present = torch.zeros(n_clusters + 1, dtype=torch.int64, device=index.device)
+    return present.scatter_(0, index.flatten(), 1)[:n_clusters].sum()
 
 
 def cluster_dtype(n_clusters: int) -> torch.dtype:
@@ -121,6 +158,8 @@ class AutogradPass:
     """
 
     def __init__(self, task: Task) -> None:
+        # of the last pass; a tensor on the device after the first, so that CUDA need not be waited for
+        self._n_labels: int | Tensor = task.network.n_clusters
         self.take(task)
 
     def take(self, task: Task) -> None:
@@ -140,27 +179,37 @@ class AutogradPass:
                 response = task.single(self._image, self._mask)  # (1, q, H, W)
             response = response.to(task.image.dtype)
             clusters = response.argmax(1)  # (1, H, W)
-            losses = self._losses(response, clusters)
+            losses = self._losses(response, self._wanted(clusters))
             weights = list(task.single.parameters())
             found = list(torch.autograd.grad(losses.total, weights)) if gradients else []
+        if task.settings.continuity_schedule != "constant":
+            self._n_labels = count_labels(clusters[0], task.mask, response.shape[1]).to(response.dtype)
         probabilities = response.detach()[0].softmax(0).permute(1, 2, 0) if task.wants_probabilities else None
         return Found(clusters[0], Losses(*(each.detach() for each in losses)), found, probabilities)
 
-    def _losses(self, response: Tensor, clusters: Tensor) -> Losses:
+    def _wanted(self, clusters: Tensor) -> Tensor:
+        """What pixels without a stroke are drawn to, (1, H, W)."""
+        task = self.task
+        if task.superpixels is None:
+            return clusters
+        return majority(clusters[0], task.superpixels, task.mask, task.network.n_clusters)[None]
+
+    def _losses(self, response: Tensor, wanted: Tensor) -> Losses:
         settings = self.task.settings
         pixels = None if self.task.mask is None else self.task.mask[None]  # (1, H, W)
         continuity = continuity_loss(response, pixels)
         if self.task.targets is None:
-            similarity = similarity_loss(response, clusters, pixels)
+            similarity = similarity_loss(response, wanted, pixels)
             scribble = response.new_zeros(())
         else:
             # as published: painted pixels follow their stroke and not their own cluster
             targets = self.task.targets[None]  # (1, H, W)
             unpainted = targets < 0 if pixels is None else (targets < 0) & pixels
-            similarity = similarity_loss(response, clusters, unpainted)
+            similarity = similarity_loss(response, wanted, unpainted)
             usable = targets if pixels is None else targets.masked_fill(~pixels, -1)
             scribble = scribble_loss(response, usable, settings.balance_scribbles)
-        total = weighted_total(settings, similarity, continuity, scribble, self.task.targets is not None)
+        painted = self.task.targets is not None
+        total = weighted_total(settings, similarity, continuity, scribble, painted, self._n_labels)
         return Losses(similarity, continuity, scribble, total)
 
 

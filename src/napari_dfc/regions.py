@@ -8,11 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, minimum_filter
-from skimage.measure import label
-from skimage.segmentation import watershed
 
-__all__ = ["Hierarchy", "Votes", "contrast_of", "superpixels_of"]
+__all__ = ["Hierarchy", "Votes", "contrast_of", "basins_of"]
 
 #: Width of the Gaussian whose derivative is the contrast, in pixels.
 CONTRAST_SIGMA = 1.0
@@ -60,6 +57,8 @@ def contrast_of(values: NDArray[np.floating[Any]], mask: NDArray[np.bool_] | Non
     >>> int(contrast_of(steps)[2].argmax()) in (7, 8)
     True
     """
+    from scipy.ndimage import gaussian_filter
+
     inside = values.reshape(len(values), -1) if mask is None else values[:, mask]
     variance = float(inside.var(1, dtype=np.float64).sum())
     squares = np.zeros(values.shape[1:], dtype=np.float32)
@@ -70,7 +69,7 @@ def contrast_of(values: NDArray[np.floating[Any]], mask: NDArray[np.bool_] | Non
     return found
 
 
-def superpixels_of(contrast: NDArray[np.float32], mask: NDArray[np.bool_] | None = None) -> NDArray[np.int32]:
+def basins_of(contrast: NDArray[np.float32], mask: NDArray[np.bool_] | None = None) -> NDArray[np.int32]:
     """Small connected pieces of an image that end where it changes: the basins of its contrast.
 
     Parameters
@@ -88,9 +87,13 @@ def superpixels_of(contrast: NDArray[np.float32], mask: NDArray[np.bool_] | None
     --------
     >>> ridge = np.zeros((3, 9), dtype=np.float32)
     >>> ridge[:, 4] = 1
-    >>> np.unique(superpixels_of(ridge)).tolist()
+    >>> np.unique(basins_of(ridge)).tolist()
     [1, 2]
     """
+    from scipy.ndimage import minimum_filter
+    from skimage.measure import label
+    from skimage.segmentation import watershed  # half a second, which only a run that makes regions should take
+
     side = SEED_SQUARE
     while True:
         low = contrast == minimum_filter(contrast, side)
@@ -98,14 +101,9 @@ def superpixels_of(contrast: NDArray[np.float32], mask: NDArray[np.bool_] | None
         if n_seeds <= MOST_SUPERPIXELS or side >= min(contrast.shape):
             break
         side += 2
-    pieces = watershed(contrast, seeds, mask=mask)
-    return _seeded_everywhere(np.asarray(pieces, dtype=np.int32), mask)
-
-
-def _seeded_everywhere(pieces: NDArray[np.int32], mask: NDArray[np.bool_] | None) -> NDArray[np.int32]:
-    """Islands between masked pixels that no seed fell on become pieces of their own."""
+    pieces = np.asarray(watershed(contrast, seeds, mask=mask), dtype=np.int32)
     left = (pieces == 0) if mask is None else (pieces == 0) & mask
-    if left.any():
+    if left.any():  # islands between masked pixels that no seed fell on
         pieces = np.where(left, label(left, connectivity=1) + pieces.max(), pieces).astype(np.int32)
     return pieces
 

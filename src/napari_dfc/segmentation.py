@@ -32,7 +32,7 @@ from napari_dfc.network import initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration, optimize
 from napari_dfc.passes import Cancelled
-from napari_dfc.regions import Hierarchy, Votes, contrast_of, superpixels_of
+from napari_dfc.regions import Hierarchy, Votes, contrast_of, basins_of
 from napari_dfc.resolutions import possible_factors
 from napari_dfc.result import KeptHierarchy, KeptResponse, Segmentation, network_for, tensors_of
 from napari_dfc.settings import DEFAULT_PRESET, Precision, Settings
@@ -184,7 +184,7 @@ class Run:
             targets = torch.from_numpy(self.scribbles.targets).to(image.device)
         if self._makes_regions:
             self._contrast = contrast_of(self.plane.values, self.plane.mask)
-            self._votes = Votes(superpixels_of(self._contrast, self.plane.mask))
+            self._votes = Votes(basins_of(self._contrast, self.plane.mask))
         iterations = self._iterations(image, mask, targets)
         logger.info("segmenting %s on %s with %s", self.name or "an image", self.device, self.plan)
         started = time.perf_counter()

@@ -17,6 +17,7 @@ __all__ = ["DEFAULT_PRESET", "PRESETS", "Parameter", "PresetName", "Settings", "
 PresetName = Literal["paper", "published", "fast", "balanced", "accurate"]
 InputScaling = Literal["percentile", "published"]
 Output = Literal["clusters", "regions"]
+ContinuitySchedule = Literal["constant", "similarity", "continuity"]
 Padding = Literal["replicate", "zeros"]
 Initialization = Literal["xavier", "framework"]
 DeviceName = Literal["auto", "cuda", "mps", "cpu"]
@@ -169,6 +170,24 @@ class Settings:
         unit="layers",
         least=1,
         most=16,
+    )
+    continuity_schedule: ContinuitySchedule = _parameter(
+        "constant",
+        "Weight schedule",
+        "constant: the continuity weight as it is. similarity: times q'/15, weaker as labels become fewer; continuity: "
+        "times 50/q', stronger as they become fewer. q' is the number of labels in the iteration before. With a "
+        "continuity weight of 1 the last two are DynaSeg's.",
+    )
+    superpixels: int = _parameter(
+        0,
+        "Superpixels",
+        "The image is first cut into about so many patches of pixels that look alike (SLIC), and all pixels of a patch "
+        "are drawn to the label that most of them have; 0: none. The article's predecessor takes 10000 of them instead "
+        "of the continuity loss: set the continuity weight to 0 for it.",
+        unit="superpixels",
+        least=0,
+        most=100_000,
+        step=100,
     )
     scribble_weight: float = _parameter(
         2.0,

@@ -17,8 +17,9 @@ from torch import Tensor
 from napari_dfc.moments import Moments, folded_classifier
 from napari_dfc.network import kernel_matrix, padded_image
 from napari_dfc.objective import StripObjective
-from napari_dfc.passes import Cancelled, Found, Task
+from napari_dfc.passes import Cancelled, Found, Task, cluster_dtype, count_labels
 from napari_dfc.strips import TILE, tile_rows_of_strip
+from napari_dfc.superpixels import majority
 from napari_dfc.winograd import StripConvolution, transformed_kernel, untransformed_kernel_gradient
 
 __all__ = ["StripPass"]
@@ -48,6 +49,7 @@ class StripPass:
         self._taps = torch.empty(strip_rows, self._width, 3, 3, n_inputs, dtype=dtype)
         self._buffers = torch.empty(3, strip_rows + 2, self._width, channels, dtype=dtype)
         self._one_width = network.n_clusters == channels
+        self._n_labels = network.n_clusters  # of the last pass
         self._response_buffers = self._buffers[1:]
         if not self._one_width:
             self._response_buffers = torch.empty(2, strip_rows + 2, self._width, network.n_clusters, dtype=dtype)
@@ -77,6 +79,8 @@ class StripPass:
         sums = self._respond(gradients)
         found = self._backward(*sums) if gradients else []
         objective = self._objective
+        if self.task.settings.continuity_schedule != "constant":
+            self._n_labels = int(count_labels(objective.clusters, self.task.mask, self.task.single.n_clusters))
         return Found(objective.clusters.clone(), objective.losses(), found, objective.probabilities)
 
     # ------------------------------------------------------------------ forward
@@ -147,31 +151,17 @@ class StripPass:
         the map.
         """
         classifier, moments = self._classifier, self._moments[-1]
-        # response = (value - mean) @ slope.T + bias
         self._unit_slope, self._response_scale = folded_classifier(classifier, self._scales[-1], moments.covariance)
-        self._slope = self._unit_slope * classifier.scale.double()[:, None]
-        dtype = self.task.image.dtype
-        mean, slope, bias = moments.mean.to(dtype), self._slope.to(dtype), classifier.shift
-
+        self._slope = slope = self._unit_slope * classifier.scale.double()[:, None]
         if gradients and not self._gradient.numel():
             self._gradient = self._response_gradient = torch.empty_like(self._maps[0])
             if not self._one_width:
                 self._response_gradient = self._maps[0].new_empty(self._height, self._width, len(slope))
         sums = torch.zeros(len(slope), dtype=torch.float64)
         products = torch.zeros(slope.shape, dtype=torch.float64)
-        self._objective.start()
-        height = 0
-        for top, bottom in self._each_strip():
-            above, height = height, bottom - top
-            below = min(bottom + 1, self._height)  # the row below the strip is needed for the differences
-            centered = torch.sub(self._maps[-1][top:below], mean, out=self._buffer(0, below - top))
-            response = self._response_buffers[0][: below - top]
-            known = int(top > 0)
-            if known:
-                response[0].copy_(self._response_buffers[0][above])
-            if below - top > known:
-                new = response[known:].flatten(0, 1)
-                torch.addmm(bias, centered[known:].flatten(0, 1), slope.T, out=new)
+        self._objective.start(self._n_labels, self._wanted())
+        for top, bottom, centered, response in self._responses():
+            height = bottom - top
             gradient = self._response_gradient[top:bottom] if gradients else self._response_buffers[1][:height]
             self._objective.add(response, top, gradient, gradients)
             if gradients:
@@ -179,6 +169,45 @@ class StripPass:
                 sums += flat.sum(0)
                 products += torch.mm(flat.T, centered[:height].flatten(0, 1))
         return sums, products
+
+    def _wanted(self) -> Tensor | None:
+        """What the superpixels draw their pixels to, (H, W): known only after a sweep over the whole response."""
+        task = self.task
+        if task.superpixels is None:
+            return None
+        clusters = torch.empty(self._height, self._width, dtype=cluster_dtype(task.single.n_clusters))
+        for top, bottom, _, response in self._responses():
+            clusters[top:bottom].copy_(response[: bottom - top].argmax(-1))
+        return majority(clusters, task.superpixels, task.mask, task.single.n_clusters)
+
+    def _responses(self) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+        """The response of every strip and the row below it, which is needed for the differences.
+
+        Yields
+        ------
+        top, bottom : int
+            First row of the strip and the row below it.
+        centered : (h + 1, W, p) Tensor
+            The last map's values less their mean.
+        response : (h + 1, W, q) Tensor
+            Both without the row below for the last strip, and only until the next one is asked for.
+        """
+        dtype = self.task.image.dtype
+        mean, slope, bias = self._moments[-1].mean.to(dtype), self._slope.to(dtype), self._classifier.shift
+        height = 0
+        for top, bottom in self._each_strip():
+            above, height = height, bottom - top
+            below = min(bottom + 1, self._height)
+            centered = torch.sub(self._maps[-1][top:below], mean, out=self._buffer(0, below - top))
+            response = self._response_buffers[0][: below - top]
+            known = int(top > 0)
+            if known:
+                response[0].copy_(self._response_buffers[0][above])
+            if below - top > known:
+                # response = (value - mean) @ slope.T + bias
+                new = response[known:].flatten(0, 1)
+                torch.addmm(bias, centered[known:].flatten(0, 1), slope.T, out=new)
+            yield top, bottom, centered, response
 
     # ------------------------------------------------------------------ backward
 

@@ -23,7 +23,7 @@ from sklearn.cluster import KMeans
 
 import napari_dfc as dfc
 from bench import Results, interval, machine, parser, table, torch
-from napari_dfc.regions import Hierarchy, contrast_of, superpixels_of
+from napari_dfc.regions import Hierarchy, contrast_of, basins_of
 from napari_dfc.segmentation import REGION_LEVEL
 from photographs import DEFAULT_ROOT, MODES, Photograph, bsd500, score, voc2012
 
@@ -53,7 +53,7 @@ def by_lab(image: NDArray[np.uint8]) -> Iterator[tuple[str, Labels]]:
     """Our merging of raw color."""
     values = np.moveaxis(rgb2lab(image), 2, 0).astype(np.float32)  # (3, H, W)
     contrast = contrast_of(values)
-    superpixels = superpixels_of(contrast)
+    superpixels = basins_of(contrast)
     sizes = np.bincount(superpixels.ravel())[1:]
     sums = [np.bincount(superpixels.ravel(), channel.ravel())[1:] for channel in values]
     means = np.stack(sums, axis=1) / sizes[:, None]
