@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.measure import label
 
-from napari_dfc.regions import Hierarchy, Votes, contrast_of, basins_of
+from napari_dfc.regions import Hierarchy, Votes, basins_of, contrast_of
 
 
 def pieces_and_features(seed: int, side: int = 7, n_pieces: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

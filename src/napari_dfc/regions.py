@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Hierarchy", "Votes", "contrast_of", "basins_of"]
+__all__ = ["Hierarchy", "Votes", "basins_of", "contrast_of"]
 
 #: Width of the Gaussian whose derivative is the contrast, in pixels.
 CONTRAST_SIGMA = 1.0

@@ -32,7 +32,7 @@ from napari_dfc.network import initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration, optimize
 from napari_dfc.passes import Cancelled
-from napari_dfc.regions import Hierarchy, Votes, contrast_of, basins_of
+from napari_dfc.regions import Hierarchy, Votes, basins_of, contrast_of
 from napari_dfc.resolutions import possible_factors
 from napari_dfc.result import KeptHierarchy, KeptResponse, Segmentation, network_for, tensors_of
 from napari_dfc.settings import DEFAULT_PRESET, Precision, Settings

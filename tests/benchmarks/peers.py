@@ -23,7 +23,7 @@ from sklearn.cluster import KMeans
 
 import napari_dfc as dfc
 from bench import Results, interval, machine, parser, table, torch
-from napari_dfc.regions import Hierarchy, contrast_of, basins_of
+from napari_dfc.regions import Hierarchy, basins_of, contrast_of
 from napari_dfc.segmentation import REGION_LEVEL
 from photographs import DEFAULT_ROOT, MODES, Photograph, bsd500, score, voc2012
 
