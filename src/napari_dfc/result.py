@@ -60,6 +60,8 @@ class Segmentation:
         Plain values, ready for JSON.
     hierarchy : Hierarchy or None
         Of regions: how they came about; its `cut` gives fewer or more of them without another run.
+    level : float
+        Of regions: the level at which the hierarchy was cut; else 0.
     """
 
     labels: NDArray[np.unsignedinteger[Any]]
@@ -74,6 +76,7 @@ class Segmentation:
     note: str
     record: Mapping[str, Any]
     hierarchy: Hierarchy | None
+    level: float
     _response: KeptResponse | KeptHierarchy = field(repr=False)
     _run_numbers: NDArray[np.uint64] = field(repr=False)
     _numbers: NDArray[np.uint64] = field(repr=False)

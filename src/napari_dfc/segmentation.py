@@ -328,6 +328,7 @@ class Run:
             note=self._note(n_labels, kept, hierarchy is not None),
             record=self._record(kept, n_labels, ended),
             hierarchy=hierarchy,
+            level=0.0 if hierarchy is None else self.region_level,
             _response=self._kept_response(kept, known)
             if hierarchy is None
             else KeptHierarchy(hierarchy, self.region_level),

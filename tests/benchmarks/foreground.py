@@ -1,0 +1,92 @@
+"""Nuclei without a stroke: ``python tests/benchmarks/foreground.py``.
+
+Every image of DSB2018 is split into labels by our presets, by k-means with as many clusters as ours has labels, and by
+Otsu's threshold. Whoever uses the result picks the labels that are nuclei; so does the benchmark, with the labels that
+give the largest IoU with the nuclei (best assignment). Needs the images in shared/data.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+from skimage.color import rgb2gray
+from skimage.filters import threshold_otsu
+from sklearn.cluster import KMeans
+
+import napari_dfc as dfc
+from bench import Results, interval, machine, parser, table, torch
+from micrographs import DEFAULT_ROOT, Micrograph, micrographs
+
+#: Beginnings of the names, and what they are.
+KINDS = {"colour": "stained", "bright": "bright field", "dark": "fluorescence"}
+
+
+def best_assignment(labels: NDArray[np.integer], truth: NDArray[np.bool_]) -> float:
+    """The largest IoU with the truth that any set of labels has.
+
+    That set is made of the labels with the largest shares of true pixels: a label belongs to it if its ratio of true to
+    false pixels exceeds the IoU of the others.
+    """
+    _, index = np.unique(labels, return_inverse=True)
+    areas = np.bincount(index.ravel())
+    inside = np.bincount(index.ravel()[truth.ravel()], minlength=len(areas))
+    order = np.argsort(-inside / areas, kind="stable")
+    found, wrong = np.cumsum(inside[order]), np.cumsum((areas - inside)[order])
+    return float((found / (truth.sum() + wrong)).max())
+
+
+def compare(each: Micrograph, preset: str, engine: dict[str, object]) -> dict[str, float]:
+    """Best IoU of every way on one image."""
+    truth = each.classes == 2
+    began = time.perf_counter()
+    labels = dfc.segment(each.image, preset=preset, **engine).labels
+    seconds = time.perf_counter() - began
+    n_labels = len(np.unique(labels))
+    pixels = each.image.reshape(truth.size, -1).astype(np.float32)
+    means = KMeans(n_labels, n_init=3, random_state=0).fit_predict(pixels)
+    gray = rgb2gray(each.image) if each.image.ndim == 3 else each.image
+    return {
+        "ours": best_assignment(labels, truth),
+        "k-means": best_assignment(means.reshape(truth.shape), truth),
+        "Otsu": best_assignment(gray > threshold_otsu(gray), truth),
+        "labels": n_labels,
+        "seconds": seconds,
+    }
+
+
+def main() -> None:
+    """Print a table."""
+    options = parser(__doc__.splitlines()[0])
+    options.add_argument("--root", type=Path, default=DEFAULT_ROOT, help="the folder that holds DSB2018")
+    options.add_argument("--presets", nargs="*", default=["fast", "balanced"])
+    options.add_argument("--fresh", action="store_true", help="measure anew what an earlier call has measured")
+    given = options.parse_args()
+    torch.set_num_threads(given.threads)
+    engine: dict[str, object] = {"device": given.device, "threads": given.threads}
+    print(machine(given.threads, given.device))
+    rows = []
+    for preset in given.presets:
+        results = Results(f"foreground-{preset}-{given.device}", given.fresh)
+        for kind, words in KINDS.items():
+            kept = [
+                results.get(each.name, partial(compare, each, preset, engine))
+                for each in track(list(micrographs("DSB2018", given.root, kind)), description=words, transient=True)
+            ]
+            means = [f"{np.mean([each[way] for each in kept]):.3f}" for way in ("ours", "k-means", "Otsu")]
+            ours = [[each["ours"]] for each in kept]
+            intervals = [interval(ours, [[each[way]] for each in kept]) for way in ("k-means", "Otsu")]
+            n_labels = f"{np.median([each['labels'] for each in kept]):.0f}"
+            seconds = f"{np.median([each['seconds'] for each in kept]):.0f}"
+            cells = [f"{low:+.3f} to {high:+.3f}" for low, high in intervals]
+            rows.append([words, len(kept), preset, *means, *cells, n_labels, seconds])
+    head = ["", "images", "preset", "ours", "k-means", "Otsu", "less k-means", "less Otsu", "labels", "seconds"]
+    print(table(head, rows))
+
+
+if __name__ == "__main__":
+    main()
