@@ -9,12 +9,13 @@ from skimage.segmentation import slic
 from torch import Tensor, nn
 
 from napari_dfc import optimization
+from napari_dfc.cancellation import Cancelled
 from napari_dfc.images import prepare
 from napari_dfc.memory import crops
 from napari_dfc.network import Network, initialize
 from napari_dfc.objective import StripObjective
 from napari_dfc.optimization import Iteration, optimize
-from napari_dfc.passes import AutogradPass, Cancelled, Task
+from napari_dfc.passes import AutogradPass, Task
 from napari_dfc.prediction import Picture, Predictor
 from napari_dfc.samples import read_sample
 from napari_dfc.scribbles import prepare as prepare_scribbles

@@ -10,8 +10,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from napari_dfc import prediction
+from napari_dfc.cancellation import Cancelled
 from napari_dfc.network import Network, initialize
-from napari_dfc.passes import Cancelled
 from napari_dfc.prediction import DeviceConvolution, Picture, Predictor
 from napari_dfc.winograd import StripConvolution, transformed_kernel
 

@@ -10,12 +10,12 @@ import torch
 from skimage.measure import label
 
 import napari_dfc as dfc
-from napari_dfc import segmentation
+from napari_dfc import regions, segmentation
 from napari_dfc.network import Network
 from napari_dfc.optimization import Iteration, optimize
 from napari_dfc.samples import read_sample
 from napari_dfc.scribbles import unpack
-from napari_dfc.segmentation import REGION_LEVEL, Run
+from napari_dfc.segmentation import Run
 
 
 def nuclei(rows: int = 64, columns: int = 72) -> np.ndarray:
@@ -494,7 +494,7 @@ def test_bfloat16_where_there_is_none_is_computed_in_float32_and_said(monkeypatc
 
 # ---------------------------------------------------------------------- regions
 
-REGIONS = {"preset": "fast", "output": "regions", "n_channels": 12, "region_iterations": 4}
+REGIONS = {"preset": "fast", "split_into": "regions", "n_channels": 12, "region_iterations": 4}
 
 
 def test_regions_are_connected_and_numbered_by_falling_area() -> None:
@@ -518,15 +518,23 @@ def test_regions_follow_what_the_networks_say() -> None:
         np.bincount(half.ravel(), minlength=result.n_labels + 1) for half in np.split(result.labels, 2, axis=1)
     )
     assert np.maximum(left, right).sum() / image.size > 0.9
+    assert result.n_labels < 60
 
 
-def test_a_larger_scale_gives_fewer_regions_and_the_hierarchy_the_same_ones() -> None:
+def test_a_larger_scale_gives_fewer_regions_and_the_finer_result_the_same_ones() -> None:
     image, _ = tissue_with_strokes()
     fine, coarse = (dfc.segment(image, **REGIONS, region_scale=scale) for scale in (1.0, 4.0))
     assert coarse.n_labels < fine.n_labels
-    cut = fine.hierarchy.cut(4 * REGION_LEVEL)
-    pairs = {(a, b) for a, b in zip(cut.ravel(), coarse.labels.ravel(), strict=True)}
-    assert len(pairs) == coarse.n_labels == cut.max()
+    assert np.array_equal(fine.regions_at(4.0), coarse.labels)
+    assert np.array_equal(fine.regions_at(1.0), fine.labels)
+    assert fine.regions_at(1.0).dtype == fine.labels.dtype
+    with pytest.raises(ValueError, match="scale is -1"):
+        fine.regions_at(-1)
+
+
+def test_a_result_with_clusters_has_no_regions() -> None:
+    with pytest.raises(ValueError, match="this result has clusters"):
+        dfc.segment(nuclei(), **FAST).regions_at(1.0)
 
 
 def test_regions_are_the_same_again_and_differ_with_the_seed() -> None:
@@ -549,7 +557,8 @@ def test_with_strokes_there_are_classes_and_no_regions() -> None:
     image, painted = tissue_with_strokes()
     result = dfc.segment(image, scribbles=painted, **{**REGIONS, "max_iterations": 5})
     assert set(np.unique(result.labels)) <= set(np.unique(painted[painted > 0]))
-    assert result.hierarchy is None
+    assert "no regions" in result.note
+    assert result.record["result"]["split_into"] == "clusters"
     assert result.iterations == 5
 
 
@@ -559,8 +568,26 @@ def test_regions_of_a_run_that_was_called_off_are_its_clusters() -> None:
         if iteration.number == 3:
             run.cancel()
     result = run.result()
-    assert result.hierarchy is None
     assert result.n_labels == result.label_counts[-1]
+    assert "stopped before there were regions" in result.note
+    assert result.ended == "stopped by the user"
+    assert result.record["result"]["split_into"] == "clusters"
+
+
+def test_regions_are_called_off_while_they_merge(monkeypatch) -> None:
+    monkeypatch.setattr(regions, "MERGES_BETWEEN_QUESTIONS", 5)
+    run = Run(nuclei(), settings=dfc.Settings.from_preset(**REGIONS))
+    for _ in run:
+        pass
+    shares = run._votes.shares
+
+    def shares_and_stop() -> np.ndarray:
+        run.cancel()
+        return shares()
+
+    monkeypatch.setattr(run._votes, "shares", shares_and_stop)
+    result = run.result()
+    assert result.ended == "stopped by the user"
     assert "stopped before there were regions" in result.note
 
 
@@ -569,13 +596,37 @@ def test_regions_of_a_run_that_nobody_took_further_come_from_the_maps_so_far() -
     for iteration in run:
         if iteration.number == 2:
             break
-    assert run.result().hierarchy is not None
+    result = run.result()
+    assert result.record["result"]["split_into"] == "regions"
+    assert result.iterations == 2
 
 
 def test_regions_with_crops_come_from_each_networks_last_map() -> None:
-    image = np.tile(nuclei(64, 64), (3, 3))
-    settings = {**REGIONS, "n_channels": 64, "memory_limit": 0.02}
-    result = dfc.segment(image, **settings)
-    assert result.plan.n_crops > 1
-    assert result.hierarchy is not None
+    settings = {**REGIONS, "n_channels": 64, "region_iterations": 9, "memory_limit": 0.01}
+    run = Run(np.tile(nuclei(64, 64), (3, 3)), settings=dfc.Settings.from_preset(**settings))
+    for _ in run:
+        pass
+    assert run.plan.n_crops > 1
+    assert len(run._votes) == 2
+    result = run.result()
     assert result.labels.min() == 1
+    assert "only the last label map of each network" in result.note
+
+
+def test_a_stop_in_the_next_networks_first_crop_keeps_the_whole_map_of_the_one_before() -> None:
+    settings = {**REGIONS, "n_channels": 64, "region_iterations": 9, "memory_limit": 0.01}
+    run = Run(np.tile(nuclei(64, 64), (3, 3)), settings=dfc.Settings.from_preset(**settings))
+    for iteration in run:
+        if iteration.number == 10:
+            assert not iteration.complete
+            run.cancel()
+    assert run.result().iterations == 9
+    assert run.result().labels.min() == 1
+
+
+def test_the_record_of_regions_repeats_them() -> None:
+    image = nuclei()
+    first = dfc.segment(image, **REGIONS, region_scale=2.0)
+    record = json.loads(json.dumps(first.record))
+    again = dfc.segment(image, **record["settings"])
+    assert np.array_equal(first.labels, again.labels)

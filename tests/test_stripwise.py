@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from napari_dfc import strips
+from napari_dfc.cancellation import Cancelled
 from napari_dfc.network import Network, initialize
-from napari_dfc.passes import AutogradPass, Cancelled, Found, Task
+from napari_dfc.passes import AutogradPass, Found, Task
 from napari_dfc.settings import Settings
 from napari_dfc.stripwise import StripPass
 from napari_dfc.superpixels import Superpixels

@@ -109,6 +109,8 @@ def make_plan(
             across += 1
         crop = (math.ceil(shape[0] / down), math.ceil(shape[1] / across))
         needed = _bytes(shape, crop, *kind)
+    if settings.split_into == "regions" and n_clusters is None:
+        needed, whole = needed + _bytes_of_regions(shape), whole + _bytes_of_regions(shape)
     at_start = _bytes_of_slic(shape, n_inputs) if settings.superpixels and device.name == "cpu" else 0
     return Plan(max(needed, at_start), crop, down * across, limit, max(whole, at_start))
 
@@ -204,6 +206,11 @@ def _bytes(
 def _bytes_of_slic(shape: tuple[int, int], n_inputs: int) -> int:
     """The image and what scikit-image's SLIC keeps of it: three copies at a time, and the labels."""
     return math.prod(shape) * (4 * n_inputs * _FLOAT + _INDEX)
+
+
+def _bytes_of_regions(shape: tuple[int, int]) -> int:
+    """Contrast, basins and their index, and what finding and counting them takes for a while."""
+    return math.prod(shape) * (2 * _FLOAT + 4 * _INDEX)
 
 
 def _divided(shape: tuple[int, int], factor: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from napari_dfc.cancellation import Cancelled
 from napari_dfc.losses import continuity_loss, scheduled_weight, scribble_loss, similarity_loss
 from napari_dfc.network import Ensemble, Network
 from napari_dfc.settings import Settings
@@ -19,7 +20,6 @@ from napari_dfc.superpixels import Superpixels, majority
 
 __all__ = [
     "AutogradPass",
-    "Cancelled",
     "Found",
     "Losses",
     "Pass",
@@ -29,10 +29,6 @@ __all__ = [
     "count_labels",
     "weighted_total",
 ]
-
-
-class Cancelled(Exception):
-    """The computation was called off in the middle of a pass."""
 
 
 class Losses(NamedTuple):

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from napari_dfc.cancellation import Cancelled
 from napari_dfc.moments import Moments, folded_classifier
 from napari_dfc.network import Component, Network, kernel_matrix, padded_image
-from napari_dfc.passes import Cancelled
 from napari_dfc.strips import TILE
 from napari_dfc.winograd import StripConvolution, transformed_kernel
 

@@ -1,24 +1,29 @@
-"""Connected regions: superpixels, what the clusters of many label maps say of them, and the order of their merging."""
+"""Connected regions: basins, what the clusters of many label maps say of them, and the order of their merging."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_dfc.cancellation import Cancelled
 
 __all__ = ["Hierarchy", "Votes", "basins_of", "contrast_of"]
 
 #: Width of the Gaussian whose derivative is the contrast, in pixels.
 CONTRAST_SIGMA = 1.0
 
-#: Side of the square in which a superpixel's seed is the pixel of least contrast, in pixels.
+#: Side of the square in which a basin's seed is the pixel of least contrast, in pixels.
 SEED_SQUARE = 5
 
-#: Superpixels beyond which the squares become larger, so that merging them takes seconds.
-MOST_SUPERPIXELS = 20_000
+#: Basins beyond which the squares become larger, so that merging them takes seconds.
+MOST_BASINS = 20_000
+
+#: Merges, a few milliseconds of them, after which it is asked whether anybody still waits.
+MERGES_BETWEEN_QUESTIONS = 100
 
 #: Principal components of the votes that are kept.
 N_COMPONENTS = 32
@@ -39,7 +44,7 @@ def contrast_of(values: NDArray[np.floating[Any]], mask: NDArray[np.bool_] | Non
     values : (C, H, W) ndarray of float
         Channels; together they are brought to unit variance.
     mask : (H, W) ndarray of bool, optional
-        The pixels that take part.
+        The pixels that take part. The others are taken to be like the nearest that does.
 
     Returns
     -------
@@ -57,9 +62,12 @@ def contrast_of(values: NDArray[np.floating[Any]], mask: NDArray[np.bool_] | Non
     >>> int(contrast_of(steps)[2].argmax()) in (7, 8)
     True
     """
-    from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
 
     inside = values.reshape(len(values), -1) if mask is None else values[:, mask]
+    if mask is not None:
+        nearest = distance_transform_edt(~mask, return_distances=False, return_indices=True)  # (2, H, W)
+        values = values[:, nearest[0], nearest[1]]
     variance = float(inside.var(1, dtype=np.float64).sum())
     squares = np.zeros(values.shape[1:], dtype=np.float32)
     for channel in values:
@@ -81,7 +89,7 @@ def basins_of(contrast: NDArray[np.float32], mask: NDArray[np.bool_] | None = No
     Returns
     -------
     (H, W) ndarray of int32
-        1 to the number of superpixels; 0 where masked.
+        1 to the number of basins; 0 where masked.
 
     Examples
     --------
@@ -94,12 +102,11 @@ def basins_of(contrast: NDArray[np.float32], mask: NDArray[np.bool_] | None = No
     from skimage.measure import label
     from skimage.segmentation import watershed  # half a second, which only a run that makes regions should take
 
-    side = SEED_SQUARE
-    while True:
-        low = contrast == minimum_filter(contrast, side)
-        seeds, n_seeds = label(low if mask is None else low & mask, connectivity=1, return_num=True)
-        if n_seeds <= MOST_SUPERPIXELS or side >= min(contrast.shape):
-            break
+    valleys = contrast if mask is None else np.where(mask, contrast, np.float32(np.inf))
+    side, n_seeds = SEED_SQUARE, MOST_BASINS + 1
+    while n_seeds > MOST_BASINS and side <= max(contrast.shape):
+        low = (valleys == minimum_filter(valleys, side)) & (valleys < np.inf)
+        seeds, n_seeds = label(low, connectivity=1, return_num=True)
         side += 2
     pieces = np.asarray(watershed(contrast, seeds, mask=mask), dtype=np.int32)
     left = (pieces == 0) if mask is None else (pieces == 0) & mask
@@ -109,14 +116,14 @@ def basins_of(contrast: NDArray[np.float32], mask: NDArray[np.bool_] | None = No
 
 
 class Votes:
-    """What many label maps of one image say of its superpixels: how the clusters share each of them.
+    """What many label maps of one image say of its basins: how the clusters share each of them.
 
     Two pixels are alike in so far as label maps put them into one cluster, from whichever network and iteration a map
     is; clusters of different maps need no correspondence (co-association).
 
     Parameters
     ----------
-    superpixels : (H, W) ndarray of int32
+    basins : (H, W) ndarray of int32
         1 to their number; 0 where masked. Kept as an attribute.
 
     References
@@ -132,10 +139,10 @@ class Votes:
     [[6.0, 6.0], [0.0, 24.0]]
     """
 
-    def __init__(self, superpixels: NDArray[np.int32]) -> None:
-        self.superpixels = superpixels
-        self._index = superpixels.ravel().astype(np.int64)
-        self._n_superpixels = int(superpixels.max())
+    def __init__(self, basins: NDArray[np.int32]) -> None:
+        self.basins = basins
+        self._index = basins.ravel().astype(np.int64)
+        self._n_basins = int(basins.max())
         self._maps: list[NDArray[np.float32]] = []  # each (S, q')
         self._variance = 0.0
 
@@ -157,7 +164,7 @@ class Votes:
         index = self._index * n_clusters + clusters.ravel()
         if known is not None:
             index = index[known.ravel()]
-        size = (self._n_superpixels + 1) * n_clusters
+        size = (self._n_basins + 1) * n_clusters
         counts = np.bincount(index, minlength=size).reshape(-1, n_clusters)[1:]  # (S, q)
         areas = counts.sum(0)
         total = max(int(areas.sum()), 1)
@@ -166,7 +173,7 @@ class Votes:
         self._maps.append((counts / np.maximum(counts.sum(1, keepdims=True), 1)).astype(np.float32))
 
     def shares(self) -> NDArray[np.float32]:
-        """The share of every cluster in each superpixel, map beside map, (S, D); over the pixels of unit variance.
+        """The share of every cluster in each basin, map beside map, (S, D); over the pixels of unit variance.
 
         Where there are more than `N_COMPONENTS` columns, their first principal components over the pixels: distances
         are what counts, and merging looks at millions of them.
@@ -174,7 +181,7 @@ class Votes:
         shares = np.concatenate(self._maps, axis=1) / np.float32(np.sqrt(self._variance) or 1.0)
         if shares.shape[1] <= N_COMPONENTS:
             return shares
-        sizes = np.bincount(self._index, minlength=self._n_superpixels + 1)[1:].astype(np.float32)
+        sizes = np.bincount(self._index, minlength=self._n_basins + 1)[1:].astype(np.float32)
         centered = shares - np.average(shares, axis=0, weights=sizes).astype(np.float32)
         _, axes = np.linalg.eigh((centered * sizes[:, None]).T @ centered)
         components: NDArray[np.float32] = centered @ axes[:, -N_COMPONENTS:]
@@ -182,21 +189,23 @@ class Votes:
 
 
 class Hierarchy:
-    r"""Superpixels, and the order in which neighbors merge until one region is left.
+    r"""Basins, and the order in which neighbors merge until one region is left.
 
     Parameters
     ----------
-    superpixels : (H, W) ndarray of int32
+    basins : (H, W) ndarray of int32
         1 to their number; 0 where masked.
     features : (S, D) ndarray of float32
-        Of every superpixel; the mean over a region stands for it.
+        Of every basin; the mean over a region stands for it.
     contrast : (H, W) ndarray of float32
         Of every pixel.
+    cancelled : callable, optional
+        Asked now and then; once it is true, `Cancelled` is raised.
 
     Attributes
     ----------
     merges : (M, 2) ndarray of int64
-        Indices of two superpixels, counted from 0: the region of the second becomes part of that of the first.
+        Indices of two basins, counted from 0: the region of the second becomes part of that of the first.
     levels : (M,) ndarray of float64
         What each merge cost, or an earlier one that cost more.
 
@@ -225,25 +234,50 @@ class Hierarchy:
 
     def __init__(
         self,
-        superpixels: NDArray[np.int32],
+        basins: NDArray[np.int32],
         features: NDArray[np.float32],
         contrast: NDArray[np.float32],
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._superpixels = superpixels
-        self._n_superpixels = len(features)
-        merges = list(_Merging(superpixels, features, contrast).run())
+        self._basins = basins
+        self._n_basins = len(features)
+        merges = []
+        for merge in _Merging(basins, features, contrast).run():
+            merges.append(merge)
+            if len(merges) % MERGES_BETWEEN_QUESTIONS == 0 and cancelled():
+                raise Cancelled
         self.merges = np.array([pair for _, *pair in merges], dtype=np.int64).reshape(-1, 2)
         self.levels = np.maximum.accumulate(np.array([cost for cost, _, _ in merges], dtype=np.float64))
 
     def cut(self, level: float) -> NDArray[np.int32]:
-        """The regions that are left once every merge of at most a level is made, (H, W): 1 to their number."""
+        """The regions that are left once every merge of at most a level is made.
+
+        Parameters
+        ----------
+        level : float
+            From 0; see `levels`.
+
+        Returns
+        -------
+        (H, W) ndarray of int32
+            1 to the number of regions; 0 where masked.
+        """
         regions = self._regions(level)
-        return np.concatenate([[0], regions + 1]).astype(np.int32)[self._superpixels]
+        return np.concatenate([[0], regions + 1]).astype(np.int32)[self._basins]
 
     def distinctness(self, level: float) -> NDArray[np.float32]:
-        """How far each pixel's region stands out from its neighbors, (H, W) in 0 to 1; NaN where masked.
+        """How far each pixel's region stands out from its neighbors.
 
-        1 less the ratio of the level to that at which the region merges next; 1 for a region without a neighbor.
+        Parameters
+        ----------
+        level : float
+            From 0; see `levels`.
+
+        Returns
+        -------
+        (H, W) ndarray of float32
+            1 less the ratio of the level to that at which the region merges next, in 0 to 1; 1 for a region without a
+            neighbor, NaN where masked.
         """
         regions = self._regions(level)
         n_made = int(np.searchsorted(self.levels, level, side="right"))
@@ -251,12 +285,12 @@ class Hierarchy:
         for (one, other), cost in zip(self.merges[n_made:][::-1], self.levels[n_made:][::-1], strict=True):
             following[regions[one]] = following[regions[other]] = cost
         found = 1 - level / following
-        return np.concatenate([[np.nan], found[regions]]).astype(np.float32)[self._superpixels]
+        return np.concatenate([[np.nan], found[regions]]).astype(np.float32)[self._basins]
 
     def _regions(self, level: float) -> NDArray[np.int64]:
-        """Region of every superpixel, (S,), counted from 0."""
+        """Region of every basin, (S,), counted from 0."""
         n_made = int(np.searchsorted(self.levels, level, side="right"))
-        parents = np.arange(self._n_superpixels)
+        parents = np.arange(self._n_basins)
         parents[self.merges[:n_made, 1]] = self.merges[:n_made, 0]
         while True:
             further = parents[parents]
@@ -270,13 +304,11 @@ class Hierarchy:
 class _Merging:
     """The merging itself: a heap of boundaries by cost, in which outdated entries are passed over."""
 
-    def __init__(
-        self, superpixels: NDArray[np.int32], features: NDArray[np.float32], contrast: NDArray[np.float32]
-    ) -> None:
+    def __init__(self, basins: NDArray[np.int32], features: NDArray[np.float32], contrast: NDArray[np.float32]) -> None:
         n_regions = len(features)
-        self.sizes = np.bincount(superpixels.ravel(), minlength=n_regions + 1)[1:].astype(np.float64)
+        self.sizes = np.bincount(basins.ravel(), minlength=n_regions + 1)[1:].astype(np.float64)
         self.means = features.copy()
-        self.ones, self.others, self.lengths, self.sums = _boundaries(superpixels, contrast)
+        self.ones, self.others, self.lengths, self.sums = _boundaries(basins, contrast)
         self.sizes_then = self.sizes.copy()  # when all boundaries of a region had their costs last
         self.stamps = [0] * len(self.ones)  # of each boundary: how often it had its cost; -1 once it is gone
         self.neighbors: list[dict[int, int]] = [{} for _ in range(n_regions)]  # of each, and the boundary with it
@@ -337,20 +369,20 @@ class _Merging:
             heapq.heappush(self.heap, (cost, boundary, self.stamps[boundary]))
 
 
-def _boundaries(superpixels: NDArray[np.int32], contrast: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+def _boundaries(basins: NDArray[np.int32], contrast: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
     """Of every pair of neighbors: both, counted from 0, the length of their boundary and its sum of contrasts."""
-    n_superpixels = int(superpixels.max()) + 1
+    n_basins = int(basins.max()) + 1
     pairs, weights = [], []
     for here, there in (
         ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
         ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
     ):
-        one, other = superpixels[here], superpixels[there]
+        one, other = basins[here], basins[there]
         apart = (one != other) & (one > 0) & (other > 0)
         low, high = np.minimum(one, other)[apart].astype(np.int64), np.maximum(one, other)[apart].astype(np.int64)
-        pairs.append(low * n_superpixels + high)
+        pairs.append(low * n_basins + high)
         weights.append(np.maximum(contrast[here], contrast[there])[apart])
     keys, index = np.unique(np.concatenate(pairs), return_inverse=True)
     lengths = np.bincount(index, minlength=len(keys)).astype(np.float64)
     sums = np.bincount(index, np.concatenate(weights), minlength=len(keys)).astype(np.float64)
-    return keys // n_superpixels - 1, keys % n_superpixels - 1, lengths, sums
+    return keys // n_basins - 1, keys % n_basins - 1, lengths, sums

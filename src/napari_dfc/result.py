@@ -17,11 +17,15 @@ from napari_dfc.devices import Device, as_torch_device, computing
 from napari_dfc.ensemble import predictor_for
 from napari_dfc.memory import Plan
 from napari_dfc.network import Ensemble, Network
+from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.prediction import Picture
 from napari_dfc.regions import Hierarchy
 from napari_dfc.settings import Settings
 
-__all__ = ["LOSS_NAMES", "KeptHierarchy", "KeptResponse", "Segmentation", "network_for", "tensors_of"]
+__all__ = ["LOSS_NAMES", "REGION_LEVEL", "KeptHierarchy", "KeptResponse", "Segmentation", "network_for", "tensors_of"]
+
+#: Level of a hierarchy at which it is cut for ``region_scale=1``; measured in docs/benchmarks.md.
+REGION_LEVEL = 0.04
 
 #: Columns of `Segmentation.losses`.
 LOSS_NAMES = ("similarity", "continuity", "scribble", "total")
@@ -38,7 +42,7 @@ class Segmentation:
         holds the numbers. A scribbled class keeps its value, the other clusters have the smallest unused integers by
         falling area.
     iterations : int
-        Updates of the network before this map.
+        Updates of the network before this map; of regions, of all networks together.
     n_labels : int
         Different positive numbers in `labels`.
     losses : (iterations + 1, 4) ndarray of float64
@@ -58,10 +62,6 @@ class Segmentation:
     record : dict
         Everything needed to run it again on the same image: settings, threads, versions, the image's digest, strokes.
         Plain values, ready for JSON.
-    hierarchy : Hierarchy or None
-        Of regions: how they came about; its `cut` gives fewer or more of them without another run.
-    level : float
-        Of regions: the level at which the hierarchy was cut; else 0.
     """
 
     labels: NDArray[np.unsignedinteger[Any]]
@@ -75,8 +75,6 @@ class Segmentation:
     ended: str
     note: str
     record: Mapping[str, Any]
-    hierarchy: Hierarchy | None
-    level: float
     _response: KeptResponse | KeptHierarchy = field(repr=False)
     _run_numbers: NDArray[np.uint64] = field(repr=False)
     _numbers: NDArray[np.uint64] = field(repr=False)
@@ -87,7 +85,7 @@ class Segmentation:
 
     @property
     def numbers_during_run(self) -> dict[int, int]:
-        """For every number in `labels`, the one that the same cluster had in the previews of the run."""
+        """For every number in `labels`, the one that the same cluster had in the previews; empty for regions."""
         pairs = zip(self._numbers.tolist(), self._run_numbers.tolist(), strict=True)
         present = set(np.unique(self.labels).tolist())
         return {final: during for final, during in pairs if final in present}
@@ -112,6 +110,39 @@ class Segmentation:
         Computed from the kept network when first asked for.
         """
         return self._probabilities[1]
+
+    def regions_at(self, scale: float) -> NDArray[np.unsignedinteger[Any]]:
+        """Fewer or more regions, without another run.
+
+        Parameters
+        ----------
+        scale : float
+            In place of ``settings.region_scale``.
+
+        Returns
+        -------
+        (H, W) ndarray of unsigned integers
+            Numbered as `labels` are; with the scale of the run, the same as these.
+
+        Raises
+        ------
+        ValueError
+            A negative scale, or a result that has clusters and no regions.
+
+        Examples
+        --------
+        >>> import napari_dfc as dfc
+        >>> from napari_dfc.samples import read_sample
+        >>> image = read_sample("stained_tissue").image[:64, :64]
+        >>> result = dfc.segment(image, preset="fast", split_into="regions")
+        >>> bool(result.regions_at(8.0).max() < result.labels.max())
+        True
+        """
+        if not isinstance(self._response, KeptHierarchy):
+            raise ValueError('this result has clusters; regions come from segment(..., split_into="regions")')
+        if not scale >= 0:
+            raise ValueError(f"scale is {scale}; accepted is a number from 0")
+        return self._response.labels(scale)
 
     @cached_property
     def _probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -156,14 +187,21 @@ class KeptResponse:
 
 @dataclass(frozen=True, eq=False)
 class KeptHierarchy:
-    """The regions of a result, and what they would merge to next."""
+    """Regions, and how they would merge further."""
 
     hierarchy: Hierarchy
-    level: float
+    mask: NDArray[np.bool_] | None
+    scale: float
+
+    def labels(self, scale: float) -> NDArray[np.unsignedinteger[Any]]:
+        """The regions at a scale, numbered by falling area, (H, W)."""
+        regions = self.hierarchy.cut(REGION_LEVEL * scale) - 1  # -1 where masked
+        inside = regions if self.mask is None else regions[self.mask]
+        return apply_numbers(regions, label_numbers(np.bincount(inside.ravel())), self.mask)
 
     def probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """How distinct each region is, twice: there is no second channel."""
-        distinctness = self.hierarchy.distinctness(self.level)
+        distinctness = self.hierarchy.distinctness(REGION_LEVEL * self.scale)
         return distinctness, distinctness
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from napari_dfc import images
 from napari_dfc import scribbles as strokes
+from napari_dfc.cancellation import Cancelled
 from napari_dfc.devices import (
     choose_device,
     computing,
@@ -31,7 +32,6 @@ from napari_dfc.memory import Plan, amount, crops, make_plan, wanted_factors
 from napari_dfc.network import initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration, optimize
-from napari_dfc.passes import Cancelled
 from napari_dfc.regions import Hierarchy, Votes, basins_of, contrast_of
 from napari_dfc.resolutions import possible_factors
 from napari_dfc.result import KeptHierarchy, KeptResponse, Segmentation, network_for, tensors_of
@@ -40,9 +40,6 @@ from napari_dfc.settings import DEFAULT_PRESET, Precision, Settings
 __all__ = ["Run", "segment"]
 
 logger = logging.getLogger(__name__)
-
-#: Level of the hierarchy of regions at which it is cut for ``region_scale=1``; measured in docs/benchmarks.md.
-REGION_LEVEL = 0.04
 
 #: Version of the layout of `Segmentation.record`.
 RECORD_FORMAT = 1
@@ -118,6 +115,7 @@ class Run:
         self.n_updates = self.settings.n_updates(has_strokes=bool(self._classes))
         self._makes_regions = self.settings.makes_regions(has_strokes=bool(self._classes))
         self._votes: Votes | None = None
+        self._merged: tuple[int, Hierarchy] | None = None  # by how many label maps, and how
         self._contrast = np.zeros((0, 0), dtype=np.float32)
         self._cancelled = threading.Event()
         self._kept: Iteration | None = None
@@ -205,7 +203,9 @@ class Run:
             counts.append(iteration.n_labels)
             # of a run with crops the last map counts, which is the only one of a single network
             enough = iteration.n_labels >= self.least or not settings.keep_min_labels or self.plan.n_crops > 1
-            if enough or iteration.number == 0 or self._makes_regions:
+            # the next network's first crops do not replace the whole map of the one before
+            whole = iteration.complete or self._kept is None or not self._kept.complete
+            if iteration.number == 0 or (enough and whole):
                 self._kept = iteration
             self._vote(iteration)
             self._losses, self._counts = losses, counts
@@ -289,7 +289,9 @@ class Run:
         return self._seconds / len(self._counts) * (self.n_updates - done)
 
     def result(self) -> Segmentation:
-        """What there is so far: the last label map with enough labels.
+        """What there is so far: the last label map with enough labels, or the regions by all label maps.
+
+        Regions take a while, from a second to a minute; once `cancel` was called, there are clusters instead.
 
         Returns
         -------
@@ -303,52 +305,51 @@ class Run:
         kept = self._kept
         if kept is None:
             raise RuntimeError("there is no result yet: not one iteration has ended")
-        clusters = kept.clusters.cpu().numpy()
-        known = self.plane.mask if kept.known is None else kept.known.cpu().numpy()
-        hierarchy = self._hierarchy()
-        if hierarchy is not None:
-            clusters = hierarchy.cut(self.region_level) - 1  # -1 where masked
-            known = self.plane.mask
-        inside = clusters if known is None else clusters[known]
-        areas = np.bincount(inside.ravel(), minlength=self.n_clusters if hierarchy is None else 0)
-        numbers = label_numbers(areas, self._classes)
-        labels = apply_numbers(clusters, numbers, known)
-        n_labels = int(np.count_nonzero(areas))
-        ended = self._ended or "stopped by the user"
+        regions = self._regions()
+        n_updates = kept.number
+        response: KeptResponse | KeptHierarchy
+        if regions is not None:
+            n_updates = len(self._counts) - 1
+            labels, numbers, response = regions.labels(regions.scale), np.zeros(0, dtype=np.uint64), regions
+            n_labels = int(labels.max())
+        else:
+            known = self.plane.mask if kept.known is None else kept.known.cpu().numpy()
+            clusters = kept.clusters.cpu().numpy()
+            inside = clusters if known is None else clusters[known]
+            areas = np.bincount(inside.ravel(), minlength=self.n_clusters)
+            numbers, n_labels = label_numbers(areas, self._classes), int(np.count_nonzero(areas))
+            labels, response = apply_numbers(clusters, numbers, known), self._kept_response(kept, known)
+        # a run that was called off while its regions were made had made all its iterations
+        ended = self._ended if regions is not None or not self._makes_regions else ""
+        ended = ended or "stopped by the user"
         return Segmentation(
             labels=labels,
-            iterations=kept.number,
+            iterations=n_updates,
             n_labels=n_labels,
-            losses=torch.stack(self._losses[: kept.number + 1]).cpu().double().numpy(),
-            label_counts=np.array(self._counts[: kept.number + 1]),
+            losses=torch.stack(self._losses[: n_updates + 1]).cpu().double().numpy(),
+            label_counts=np.array(self._counts[: n_updates + 1]),
             settings=self.settings,
             device=self.device,
             plan=self.plan,
             ended=ended,
-            note=self._note(n_labels, kept, hierarchy is not None),
-            record=self._record(kept, n_labels, ended),
-            hierarchy=hierarchy,
-            level=0.0 if hierarchy is None else self.region_level,
-            _response=self._kept_response(kept, known)
-            if hierarchy is None
-            else KeptHierarchy(hierarchy, self.region_level),
-            _run_numbers=self.run_numbers if hierarchy is None else numbers,
+            note=self._note(n_labels, kept, regions is not None),
+            record=self._record(n_updates, n_labels, ended, "clusters" if regions is None else "regions"),
+            _response=response,
+            _run_numbers=self.run_numbers[: len(numbers)],
             _numbers=numbers,
         )
 
-    @property
-    def region_level(self) -> float:
-        """The cost up to which regions merge."""
-        return REGION_LEVEL * self.settings.region_scale
-
-    def _hierarchy(self) -> Hierarchy | None:
-        """How the superpixels merge, by all label maps so far; None where clusters are asked for or nobody waits.
-
-        A run that was called off has no time for it.
-        """
+    def _regions(self) -> KeptHierarchy | None:
+        """The regions that the label maps so far make; None where there are none to be, or nobody waits for them."""
         if self._votes is None or not len(self._votes) or self._cancelled.is_set():
             return None
-        return Hierarchy(self._votes.superpixels, self._votes.shares(), self._contrast)
+        if self._merged is None or self._merged[0] != len(self._votes):
+            try:
+                hierarchy = Hierarchy(self._votes.basins, self._votes.shares(), self._contrast, self._cancelled.is_set)
+            except Cancelled:
+                return None
+            self._merged = len(self._votes), hierarchy
+        return KeptHierarchy(self._merged[1], self.plane.mask, self.settings.region_scale)
 
     def _kept_response(self, kept: Iteration, known: NDArray[np.bool_] | None) -> KeptResponse:
         return KeptResponse(
@@ -366,9 +367,13 @@ class Run:
         notes = list(dict.fromkeys(self._changes))
         if self._precision != self.settings.precision:
             notes.append(f"computed in float32: {self.device.title} has no bfloat16 arithmetic")
-        if self._makes_regions:
-            if not has_regions:
-                notes.append("stopped before there were regions: these are clusters")
+        if self._makes_regions and not has_regions:
+            notes.append("stopped before there were regions: these are clusters")
+        if self.settings.split_into == "regions" and self._classes:
+            notes.append("with strokes the result is the painted classes, and no regions")
+        if has_regions:
+            if self.plan.n_crops > 1:
+                notes.append("with crops only the last label map of each network has a say on the regions")
         elif self._classes:
             absent = len(self._classes) - n_labels if self.settings.restrict_to_scribbles else 0
             if absent > 0:
@@ -381,11 +386,11 @@ class Run:
                 f"learned from {self.plan.n_crops} crops of {columns} x {rows} pixels, because the whole image would "
                 f"take {amount(self.plan.whole)} of memory; see the memory limit"
             )
-        if not kept.complete:
+        if not kept.complete and not has_regions:
             notes.append("stopped before every part of the image had been seen: the rest has no label")
         return ". ".join(note[0].upper() + note[1:] if index else note for index, note in enumerate(notes))
 
-    def _record(self, kept: Iteration, n_labels: int, ended: str) -> dict[str, Any]:
+    def _record(self, n_updates: int, n_labels: int, ended: str, pieces: str) -> dict[str, Any]:
         plane = self.plane
         return {
             "format": RECORD_FORMAT,
@@ -408,7 +413,7 @@ class Run:
             },
             "crop": list(self.plan.crop),
             "strokes": [] if self.scribbles is None else [strokes.pack(self.scribbles)],
-            "result": {"iterations": kept.number, "n_labels": n_labels, "ended": ended},
+            "result": {"iterations": n_updates, "n_labels": n_labels, "split_into": pieces, "ended": ended},
         }
 
 
@@ -421,10 +426,12 @@ def segment(
     preset: str = DEFAULT_PRESET,
     **settings: Any,
 ) -> Segmentation:
-    r"""Split an image into regions by differentiable feature clustering.
+    r"""Split an image into clusters or regions by differentiable feature clustering.
 
     A small convolutional network is optimized on this image alone: pixels that look alike and lie side by side are
-    drawn to the same label, until few labels are left or the iterations are used up.
+    drawn to the same label, until few labels are left or the iterations are used up. With ``split_into="regions"``,
+    the label maps of several networks decide which neighboring pieces of the image belong together; see
+    `napari_dfc.regions`.
 
     Parameters
     ----------

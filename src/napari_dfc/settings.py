@@ -16,7 +16,7 @@ __all__ = ["DEFAULT_PRESET", "PRESETS", "Parameter", "PresetName", "Settings", "
 
 PresetName = Literal["paper", "published", "fast", "balanced", "accurate"]
 InputScaling = Literal["percentile", "published"]
-Output = Literal["clusters", "regions"]
+Pieces = Literal["clusters", "regions"]
 ContinuitySchedule = Literal["constant", "similarity", "continuity"]
 Padding = Literal["replicate", "zeros"]
 Initialization = Literal["xavier", "framework"]
@@ -106,7 +106,8 @@ class Settings:
         3,
         "Least labels",
         "The optimization stops once no more labels than this are left. It is not the number of regions: that follows "
-        "from the image. With strokes of one class it is 1, and of two or more all iterations are made.",
+        "from the image. With strokes of one class it is 1; with strokes of two or more, and with regions, all "
+        "iterations are made.",
         unit="labels",
         least=1,
         most=1000,
@@ -121,17 +122,18 @@ class Settings:
         step=0.5,
         basic=True,
     )
-    output: Output = _parameter(
+    split_into: Pieces = _parameter(
         "clusters",
-        "Result",
+        "Split into",
         "clusters: pixels that look alike share a label, wherever they lie; regions: every label is one connected "
-        "piece, and pieces that differ or have an edge between them stay apart. With strokes it is always clusters.",
+        "piece, and pieces that differ or have an edge between them stay apart. With strokes: always the painted "
+        "classes.",
         basic=True,
     )
     region_scale: float = _parameter(
         1.0,
         "Region scale",
-        "With regions: how much two neighbors must differ to stay apart. Twice as high: about half as many regions.",
+        "With regions: how much two neighbors must differ to stay apart. Higher: fewer and larger regions.",
         least=0.0,
         most=1000.0,
         step=0.25,
@@ -140,7 +142,7 @@ class Settings:
     region_iterations: int = _parameter(
         8,
         "Region iterations",
-        "With regions: updates of each network. Every label map on the way has a say, and later ones know no better.",
+        "With regions: updates of each network, in place of the iterations above. The label map after each has a say.",
         unit="iterations",
         least=1,
         most=100_000,
@@ -174,9 +176,9 @@ class Settings:
     continuity_schedule: ContinuitySchedule = _parameter(
         "constant",
         "Weight schedule",
-        "constant: the continuity weight as it is. similarity: times q'/15, weaker as labels become fewer; continuity: "
-        "times 50/q', stronger as they become fewer. q' is the number of labels in the iteration before. With a "
-        "continuity weight of 1 the last two are DynaSeg's.",
+        "constant: the continuity weight stays as it is. similarity: it relaxes as labels become fewer [times q'/15]; "
+        "continuity: it tightens [times 50/q']. q' is the number of labels in the iteration before; with a continuity "
+        "weight of 1 the last two are DynaSeg's.",
     )
     superpixels: int = _parameter(
         0,
@@ -360,7 +362,7 @@ class Settings:
 
     def makes_regions(self, has_strokes: bool) -> bool:
         """Whether a run with these settings gives regions; with strokes it never does."""
-        return self.output == "regions" and not has_strokes
+        return self.split_into == "regions" and not has_strokes
 
     def n_updates(self, has_strokes: bool) -> int:
         """After how many updates of networks a run ends, if it does not stop before."""
@@ -426,7 +428,7 @@ def parameters() -> tuple[Parameter, ...]:
     Examples
     --------
     >>> [parameter.name for parameter in parameters() if parameter.basic]
-    ['preset', 'min_labels', 'continuity_weight', 'output', 'region_scale']
+    ['preset', 'min_labels', 'continuity_weight', 'split_into', 'region_scale']
     """
     global _parameters
     if not _parameters:

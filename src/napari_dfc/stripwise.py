@@ -14,10 +14,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from napari_dfc.cancellation import Cancelled
 from napari_dfc.moments import Moments, folded_classifier
 from napari_dfc.network import kernel_matrix, padded_image
 from napari_dfc.objective import StripObjective
-from napari_dfc.passes import Cancelled, Found, Task, cluster_dtype, count_labels
+from napari_dfc.passes import Found, Task, cluster_dtype, count_labels
 from napari_dfc.strips import TILE, tile_rows_of_strip
 from napari_dfc.superpixels import majority
 from napari_dfc.winograd import StripConvolution, transformed_kernel, untransformed_kernel_gradient

@@ -18,7 +18,8 @@ from rich.progress import track
 import napari_dfc as dfc
 from bench import Results, machine, parser, table, torch
 from napari_dfc.regions import Hierarchy, Votes, basins_of, contrast_of
-from napari_dfc.segmentation import REGION_LEVEL, Run
+from napari_dfc.result import REGION_LEVEL
+from napari_dfc.segmentation import Run
 from photographs import DEFAULT_ROOT, MODES, Photograph, bsd500, score
 
 NETWORKS = (1, 2, 4)
@@ -28,7 +29,7 @@ ITERATIONS = (1, 2, 4, 8, 16, 30)
 def measured(photograph: Photograph, engine: dict[str, object]) -> dict[str, dict[str, object]]:
     """Overlaps and seconds for every number of networks and iterations."""
     settings = dfc.Settings.from_preset(
-        output="regions", n_networks=max(NETWORKS), region_iterations=max(ITERATIONS), **engine
+        split_into="regions", n_networks=max(NETWORKS), region_iterations=max(ITERATIONS), **engine
     )
     run = Run(photograph.image, settings=settings)
     began = time.perf_counter()
@@ -44,7 +45,7 @@ def measured(photograph: Photograph, engine: dict[str, object]) -> dict[str, dic
                 first = 1 + network * max(ITERATIONS)
                 for clusters in maps[first : first + n_iterations]:
                     votes.add(clusters, run.n_clusters)
-            labels = Hierarchy(votes.superpixels, votes.shares(), contrast).cut(REGION_LEVEL)
+            labels = Hierarchy(votes.basins, votes.shares(), contrast).cut(REGION_LEVEL)
             seconds = time.perf_counter() - began + each * n_networks * (n_iterations + 1)
             found[f"{n_networks} networks, {n_iterations}"] = {
                 **score(labels, photograph.annotations),

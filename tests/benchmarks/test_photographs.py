@@ -5,6 +5,7 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from PIL import Image
 
 from peers import chosen, mean
 from photographs import bsd500, score, voc2012
@@ -18,7 +19,9 @@ def test_voc_folders_are_read_and_seams_go_to_the_nearest_object(tmp_path: Path)
     objects[:, 4] = 255
     iio.imwrite(tmp_path / "JPEGImages" / "one.jpg", np.zeros((8, 9, 3), dtype=np.uint8))
     iio.imwrite(tmp_path / "JPEGImages" / "two.jpg", np.zeros((8, 9, 3), dtype=np.uint8))
-    iio.imwrite(tmp_path / "SegmentationObject" / "one.png", objects)
+    picture = Image.fromarray(objects).convert("P")
+    picture.putpalette(list(range(255, -1, -1)) * 3)  # the values are indices, and the colors others
+    picture.save(tmp_path / "SegmentationObject" / "one.png")
     (tmp_path / "ImageSets" / "Segmentation" / "val.txt").write_text("one\n")
     (photograph,) = voc2012(tmp_path)
     assert photograph.name == "one"

@@ -99,6 +99,8 @@ class RunInputs:
 
     def colors(self, during: Mapping[int, int]) -> dict[int, Any]:
         """Colors by which each cluster keeps the look it had: its number is mapped to the one during the run."""
+        if not during:
+            return {}
         return dict(zip(during, default_colors(list(during.values()), self.stroke_layer), strict=True))
 
     def metadata(self, result: Segmentation) -> dict[str, Any]:
@@ -266,6 +268,8 @@ class LayerRun:
         yield Progress(0, total, f"Starting on {run.device.title} ...", run.blank())
         self._shown.wait(PREVIEW_PATIENCE)
         yield from self._optimize(run)
+        if self.settings.makes_regions(has_strokes=self.inputs.strokes is not None):
+            yield Progress(run.n_updates, run.n_updates, "Merging regions ...")
         return None if self._called_off else run.result()
 
     def _optimize(self, run: Run) -> Generator[Progress, None, None]:
