@@ -63,6 +63,15 @@ def test_one_image_gives_the_labels_of_segment(image: Path, out: Path) -> None:
     assert names(out) == ["labels.tif"]
 
 
+def test_regions_are_an_option(image: Path, out: Path) -> None:
+    result = call(
+        "segment", image, "-o", out / "pieces.tif", "--split-into", "regions", "--region-iterations", 3, *SHORT
+    )
+    assert result.exit_code == 0, result.output
+    expected = dfc.segment(read_image(image).data, split_into="regions", region_iterations=3, **SHORT_SETTINGS)
+    np.testing.assert_array_equal(tifffile.imread(out / "pieces.tif"), expected.labels)
+
+
 def test_record_in_the_file_runs_it_again(image: Path, out: Path) -> None:
     call("segment", image, "-o", out / "labels.tif", "--seed", 7, *SHORT)
     with tifffile.TiffFile(out / "labels.tif") as tiff:

@@ -14,6 +14,7 @@ from qtpy.QtCore import QRunnable, QThreadPool
 import napari_dfc as dfc
 from napari_dfc.gui.layers import METADATA_KEY, image_plane
 from napari_dfc.gui.worker import LayerRun, Progress, RunInputs, gather
+from napari_dfc.regions import Votes
 from napari_dfc.segmentation import Run
 
 Wait = Callable[[LayerRun], LayerRun]
@@ -33,6 +34,44 @@ def test_result_is_that_of_segment(viewer: ViewerModel, image: Image, finish: Wa
     assert run.layer in viewer.layers
     assert run.outcome == f"{expected.n_labels} labels after 8 iterations: all iterations were made."
     assert not run.running
+
+
+def test_regions_replace_the_preview_even_where_their_numbers_need_more_bytes(
+    viewer: ViewerModel, finish: Wait
+) -> None:
+    image = viewer.add_image(np.random.default_rng(0).random((100, 120), dtype=np.float32))
+    settings = SHORT.change(split_into="regions", region_iterations=3, region_scale=0.0)
+    run = finish(run_over(viewer, image, settings))
+    expected = dfc.segment(image.data, **settings.as_dict())
+    np.testing.assert_array_equal(run.layer.data, expected.labels)
+    assert run.layer.data.dtype == np.uint16
+    assert run.outcome == f"{expected.n_labels} labels after 6 iterations: all iterations were made."
+    assert run.layer.metadata[METADATA_KEY]["result"]["split_into"] == "regions"
+
+
+def test_stop_while_regions_merge_keeps_clusters_at_once(
+    viewer: ViewerModel, image: Image, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merging, going_on = threading.Event(), threading.Event()
+    shares = Votes.shares
+
+    def slow_shares(votes: Votes) -> np.ndarray:
+        merging.set()
+        going_on.wait(30)
+        return shares(votes)
+
+    monkeypatch.setattr(Votes, "shares", slow_shares)
+    run = run_over(viewer, image, SHORT.change(split_into="regions", region_iterations=2))
+    words = []
+    run.progressed.connect(lambda progress: words.append(progress.words))
+    qtbot.waitUntil(merging.is_set, timeout=30_000)
+    began = time.perf_counter()
+    run.stop()
+    assert time.perf_counter() - began < 1
+    going_on.set()
+    assert "Merging regions ..." in words
+    assert run.layer.data.max() == run.result.n_labels <= 12
+    assert "stopped before there were regions" in run.result.note
 
 
 def test_second_run_makes_a_second_layer(viewer: ViewerModel, image: Image, finish: Wait) -> None:
