@@ -72,6 +72,40 @@ def draw_memory() -> None:
     save(figure, "benchmark_memory.png")
 
 
+def draw_effort() -> None:
+    """Quality against time, for regions of several networks and for clusters."""
+    rows = table_below("Quality and time")
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    for name, marker in zip(dict.fromkeys(row["maps"] for row in rows), "os^x", strict=True):
+        here = [row for row in rows if row["maps"] == name]
+        color = THEIRS if name == "clusters" else OURS
+        seconds, quality = ([float(row[column]) for row in here] for column in ("seconds", "mean"))
+        axes.plot(seconds, quality, marker=marker, color=color, label=name, linewidth=1)
+        for row, second, height in zip(here, seconds, quality, strict=True):
+            if name in ("regions, 1 network", "clusters"):
+                axes.annotate(
+                    row["iterations"], (second, height), (0, -11), textcoords="offset points", ha="center", size=7
+                )
+    for name, preset in (("regions, 2 networks", "balanced"), ("regions, 4 networks", "accurate")):
+        point = next(row for row in rows if row["maps"] == name and row["iterations"] == "8")
+        axes.annotate(
+            preset,
+            (float(point["seconds"]), float(point["mean"])),
+            (0, 8),
+            textcoords="offset points",
+            ha="center",
+            size=8,
+        )
+    axes.set_xscale("log")
+    axes.set_xticks((1, 2, 5, 10, 20, 50), ("1", "2", "5", "10", "20", "50"))
+    axes.minorticks_off()
+    axes.set_ylim(0.18, 0.45)
+    axes.set_xlabel("seconds an image; the numbers are iterations")
+    axes.set_ylabel("mean IoU, mean of the modes")
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    save(figure, "benchmark_effort.png")
+
+
 def save(figure: plt.Figure, name: str) -> None:
     """Write a plot."""
     figure.savefig(IMAGES / name, dpi=110)
@@ -81,3 +115,4 @@ def save(figure: plt.Figure, name: str) -> None:
 if __name__ == "__main__":
     draw_step()
     draw_memory()
+    draw_effort()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -63,15 +64,17 @@ def main() -> None:
     """Print a table."""
     options = parser(__doc__.splitlines()[0])
     options.add_argument("--root", type=Path, default=DEFAULT_ROOT, help="the folder that holds DSB2018")
-    options.add_argument("--presets", nargs="*", default=["fast", "balanced"])
+    options.add_argument("--presets", nargs="*", default=["fast"])
+    options.add_argument("--split-into", nargs="*", default=["clusters", "regions"], help="clusters, regions")
     options.add_argument("--fresh", action="store_true", help="measure anew what an earlier call has measured")
     given = options.parse_args()
     torch.set_num_threads(given.threads)
     engine: dict[str, object] = {"device": given.device, "threads": given.threads}
     print(machine(given.threads, given.device))
     rows = []
-    for preset in given.presets:
-        results = Results(f"foreground-{preset}-{given.device}", given.fresh)
+    for preset, pieces in product(given.presets, given.split_into):
+        engine["split_into"] = pieces
+        results = Results(f"foreground-{preset}-{pieces}-{given.device}", given.fresh)
         for kind, words in KINDS.items():
             kept = [
                 results.get(each.name, partial(compare, each, preset, engine))
@@ -80,11 +83,10 @@ def main() -> None:
             means = [f"{np.mean([each[way] for each in kept]):.3f}" for way in ("ours", "k-means", "Otsu")]
             ours = [[each["ours"]] for each in kept]
             intervals = [interval(ours, [[each[way]] for each in kept]) for way in ("k-means", "Otsu")]
-            n_labels = f"{np.median([each['labels'] for each in kept]):.0f}"
-            seconds = f"{np.median([each['seconds'] for each in kept]):.0f}"
             cells = [f"{low:+.3f} to {high:+.3f}" for low, high in intervals]
-            rows.append([words, len(kept), preset, *means, *cells, n_labels, seconds])
-    head = ["", "images", "preset", "ours", "k-means", "Otsu", "less k-means", "less Otsu", "labels", "seconds"]
+            n_labels, seconds = (np.median([each[figure] for each in kept]) for figure in ("labels", "seconds"))
+            rows.append([words, len(kept), f"{preset}, {pieces}", *means, *cells, f"{n_labels:.0f}", f"{seconds:.0f}"])
+    head = ["", "images", "split into", "ours", "k-means", "Otsu", "less k-means", "less Otsu", "labels", "seconds"]
     print(table(head, rows))
 
 
