@@ -142,7 +142,7 @@ class Settings:
     region_iterations: int = _parameter(
         8,
         "Region iterations",
-        "With regions: updates of each network, in place of the iterations above. The label map after each has a say.",
+        "With regions: updates of each network, in place of Iterations. The label map after each has a say.",
         unit="iterations",
         least=1,
         most=100_000,
@@ -375,8 +375,8 @@ class Settings:
         return asdict(self)
 
 
-#: What each preset sets differently from the defaults. Iterations and channels of "fast", "balanced" and "accurate" are
-#: first guesses.
+#: What each preset sets differently from the defaults. What "fast", "balanced" and "accurate" do without strokes when
+#: they split into clusters, is a first guess.
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "paper": {
