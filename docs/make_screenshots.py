@@ -35,6 +35,15 @@ def main() -> None:
         settle(0.05)
     widget.form.unfold()
     shoot(viewer, "finished.png")
+
+    viewer.layers.clear()
+    viewer.open_sample("napari-dfc", "fluorescence_nuclei")
+    widget.form.unfold()
+    widget.form.control("split_into").value = "regions"
+    run_to_end(widget)
+    widget.run.layer.contour = 2
+    viewer.layers[0].gamma = 0.5  # so that the faint nuclei can be seen
+    shoot(viewer, "regions.png")
     viewer.close()
 
 
