@@ -86,3 +86,13 @@ def test_automatic_differentiation_is_known_to_need_more(monkeypatch: pytest.Mon
 
 def test_plan_speaks_of_megabytes_where_they_are_few() -> None:
     assert str(Plan(42_000_000, (9, 9), 1, 6e9, 42_000_000)) == "about 42 MB of memory"
+
+
+def test_regions_take_memory_that_the_limit_counts() -> None:
+    device = choose_device("cpu")
+    plain = make_plan((1000, 1000), 1, Settings(), device)
+    regions = make_plan((1000, 1000), 1, Settings(split_into="regions"), device)
+    assert regions.bytes - plain.bytes == 40 * 1000 * 1000
+    limited = make_plan((1000, 1000), 1, Settings(split_into="regions"), device, most=plain.bytes)
+    assert limited.n_crops > 1
+    assert limited.bytes <= plain.bytes

@@ -82,6 +82,12 @@ def test_as_many_equal_valleys_as_there_may_be_basins_do_not_keep_the_search_goi
     assert basins_of(contrast).max() == 4
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3), (4, 4), (2, 40)])
+def test_the_smallest_images_have_basins(shape: tuple[int, int]) -> None:
+    basins = basins_of(np.random.default_rng(0).random(shape, dtype=np.float32))
+    assert np.unique(basins).tolist() == list(range(1, basins.max() + 1))
+
+
 def test_a_flat_image_is_one_basin() -> None:
     assert np.unique(basins_of(contrast_of(np.ones((1, 12, 12))))).tolist() == [1]
 

@@ -630,3 +630,7 @@ def test_the_record_of_regions_repeats_them() -> None:
     record = json.loads(json.dumps(first.record))
     again = dfc.segment(image, **record["settings"])
     assert np.array_equal(first.labels, again.labels)
+
+
+def test_a_tiny_image_has_regions() -> None:
+    assert dfc.segment(np.array([[5]], dtype=np.uint8), **REGIONS).labels.tolist() == [[1]]

@@ -109,8 +109,6 @@ def make_plan(
             across += 1
         crop = (math.ceil(shape[0] / down), math.ceil(shape[1] / across))
         needed = _bytes(shape, crop, *kind)
-    if settings.split_into == "regions" and n_clusters is None:
-        needed, whole = needed + _bytes_of_regions(shape), whole + _bytes_of_regions(shape)
     at_start = _bytes_of_slic(shape, n_inputs) if settings.superpixels and device.name == "cpu" else 0
     return Plan(max(needed, at_start), crop, down * across, limit, max(whole, at_start))
 
@@ -180,6 +178,8 @@ def _bytes(
 ) -> int:
     n_pixels = math.prod(shape)
     image = n_pixels * (n_inputs * _FLOAT + 4)  # label maps of a byte or two
+    if settings.split_into == "regions" and n_clusters is None:
+        image += _bytes_of_regions(n_pixels)
     if settings.superpixels:
         # each pixel's superpixel, and in a pass its bin, a step on the way there, and the label it is drawn to
         image += _INDEX * (n_pixels + 3 * math.prod(crop))
@@ -208,9 +208,9 @@ def _bytes_of_slic(shape: tuple[int, int], n_inputs: int) -> int:
     return math.prod(shape) * (4 * n_inputs * _FLOAT + _INDEX)
 
 
-def _bytes_of_regions(shape: tuple[int, int]) -> int:
+def _bytes_of_regions(n_pixels: int) -> int:
     """Contrast, basins and their index, and what finding and counting them takes for a while."""
-    return math.prod(shape) * (2 * _FLOAT + 4 * _INDEX)
+    return n_pixels * (2 * _FLOAT + 4 * _INDEX)
 
 
 def _divided(shape: tuple[int, int], factor: int) -> tuple[int, int]:

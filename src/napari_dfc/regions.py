@@ -103,11 +103,11 @@ def basins_of(contrast: NDArray[np.float32], mask: NDArray[np.bool_] | None = No
     from skimage.segmentation import watershed  # half a second, which only a run that makes regions should take
 
     valleys = contrast if mask is None else np.where(mask, contrast, np.float32(np.inf))
-    side, n_seeds = SEED_SQUARE, MOST_BASINS + 1
-    while n_seeds > MOST_BASINS and side <= max(contrast.shape):
+    for side in range(SEED_SQUARE, max(SEED_SQUARE, *contrast.shape) + 1, 2):
         low = (valleys == minimum_filter(valleys, side)) & (valleys < np.inf)
         seeds, n_seeds = label(low, connectivity=1, return_num=True)
-        side += 2
+        if n_seeds <= MOST_BASINS:
+            break
     pieces = np.asarray(watershed(contrast, seeds, mask=mask), dtype=np.int32)
     left = (pieces == 0) if mask is None else (pieces == 0) & mask
     if left.any():  # islands between masked pixels that no seed fell on
@@ -279,17 +279,19 @@ class Hierarchy:
             1 less the ratio of the level to that at which the region merges next, in 0 to 1; 1 for a region without a
             neighbor, NaN where masked.
         """
-        regions = self._regions(level)
-        n_made = int(np.searchsorted(self.levels, level, side="right"))
+        regions, n_made = self._regions(level), self._n_made(level)
         following = np.full(regions.max() + 1, np.inf)
         for (one, other), cost in zip(self.merges[n_made:][::-1], self.levels[n_made:][::-1], strict=True):
             following[regions[one]] = following[regions[other]] = cost
         found = 1 - level / following
         return np.concatenate([[np.nan], found[regions]]).astype(np.float32)[self._basins]
 
+    def _n_made(self, level: float) -> int:
+        return int(np.searchsorted(self.levels, level, side="right"))
+
     def _regions(self, level: float) -> NDArray[np.int64]:
         """Region of every basin, (S,), counted from 0."""
-        n_made = int(np.searchsorted(self.levels, level, side="right"))
+        n_made = self._n_made(level)
         parents = np.arange(self._n_basins)
         parents[self.merges[:n_made, 1]] = self.merges[:n_made, 0]
         while True:

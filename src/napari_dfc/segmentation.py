@@ -183,6 +183,7 @@ class Run:
         if self._makes_regions:
             self._contrast = contrast_of(self.plane.values, self.plane.mask)
             self._votes = Votes(basins_of(self._contrast, self.plane.mask))
+            self._merged = None
         iterations = self._iterations(image, mask, targets)
         logger.info("segmenting %s on %s with %s", self.name or "an image", self.device, self.plan)
         started = time.perf_counter()
