@@ -17,8 +17,8 @@ from napari_dfc.samples import read_sample
 from napari_dfc.segmentation import Run
 from napari_dfc.settings import parameters
 
-SHORT = ["--max-iterations", "4", "--n-channels", "8"]
-SHORT_SETTINGS = {"max_iterations": 4, "n_channels": 8}
+SHORT = ["--split-into", "clusters", "--max-iterations", "4", "--n-channels", "8"]
+SHORT_SETTINGS = {"split_into": "clusters", "max_iterations": 4, "n_channels": 8}
 
 
 def call(*words: object) -> Result:
@@ -64,11 +64,10 @@ def test_one_image_gives_the_labels_of_segment(image: Path, out: Path) -> None:
 
 
 def test_regions_are_an_option(image: Path, out: Path) -> None:
-    result = call(
-        "segment", image, "-o", out / "pieces.tif", "--split-into", "regions", "--region-iterations", 3, *SHORT
-    )
+    options = ["--split-into", "regions", "--region-iterations", 3, "--n-channels", 8]
+    result = call("segment", image, "-o", out / "pieces.tif", *options)
     assert result.exit_code == 0, result.output
-    expected = dfc.segment(read_image(image).data, split_into="regions", region_iterations=3, **SHORT_SETTINGS)
+    expected = dfc.segment(read_image(image).data, split_into="regions", region_iterations=3, n_channels=8)
     np.testing.assert_array_equal(tifffile.imread(out / "pieces.tif"), expected.labels)
 
 

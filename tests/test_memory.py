@@ -45,12 +45,13 @@ def test_a_large_image_is_cut_so_that_it_stays_below_the_limit() -> None:
 
 
 def test_every_network_takes_memory_at_its_own_resolution() -> None:
-    one = make_plan((800, 800), 3, Settings(), CPU).bytes
-    half = make_plan((400, 400), 3, Settings(), CPU).bytes
-    both = make_plan((800, 800), 3, Settings(), CPU, factors=(1, 2)).bytes
+    settings = Settings(split_into="clusters", extractor="convolutions")
+    one = make_plan((800, 800), 3, settings, CPU).bytes
+    half = make_plan((400, 400), 3, settings, CPU).bytes
+    both = make_plan((800, 800), 3, settings, CPU, factors=(1, 2)).bytes
     assert both == one + half - 4 * 400 * 400  # there is one label map; the shrunken image is there as well
     response = 3 * 4 * (800 * 800 + 400 * 400)  # of three channels, in float32
-    with_response = make_plan((800, 800), 3, Settings(), CPU, factors=(1, 2), n_clusters=3).bytes
+    with_response = make_plan((800, 800), 3, settings, CPU, factors=(1, 2), n_clusters=3).bytes
     # each network's gradient and probabilities; one more of the probabilities at full size, and their mean
     assert with_response - both == 2 * response + 2 * 3 * 4 * 800 * 800
 
@@ -61,7 +62,8 @@ def test_superpixels_take_memory_too() -> None:
     # four indices of 8 bytes a pixel, and a count for each superpixel and channel
     assert plan.bytes == without + 4 * 8 * 800 * 800 + 4 * 1000 * 32
     # finding them takes four images and labels of 8 bytes, which no crops make less
-    large = make_plan((4000, 4000), 3, Settings(superpixels=1000, memory_limit=0.85), CPU)
+    settings = Settings(split_into="clusters", superpixels=1000, memory_limit=0.85)
+    large = make_plan((4000, 4000), 3, settings, CPU)
     assert large.bytes == 4000 * 4000 * (4 * 3 * 4 + 8) > large.limit
 
 
@@ -90,9 +92,28 @@ def test_plan_speaks_of_megabytes_where_they_are_few() -> None:
 
 def test_regions_take_memory_that_the_limit_counts() -> None:
     device = choose_device("cpu")
-    plain = make_plan((1000, 1000), 1, Settings(), device)
+    plain = make_plan((1000, 1000), 1, Settings(split_into="clusters"), device)
     regions = make_plan((1000, 1000), 1, Settings(split_into="regions"), device)
     assert regions.bytes - plain.bytes == 40 * 1000 * 1000
     limited = make_plan((1000, 1000), 1, Settings(split_into="regions"), device, most=plain.bytes)
     assert limited.n_crops > 1
     assert limited.bytes <= plain.bytes
+
+
+def test_following_edges_takes_memory_once_the_iterations_are_over() -> None:
+    settings = Settings(n_channels=2, n_conv=1)  # less than what follows, so that the end is what counts
+    shape = (1000, 1000)
+    without = make_plan(shape, 3, settings.change(edge_share=0.0), CPU, n_clusters=20).bytes
+    with_edges = make_plan(shape, 3, settings, CPU, n_clusters=20).bytes
+    at_the_end = 1000 * 1000 * (40 + 4 * (3 + 20))  # contrast and basins, the image, all shares
+    assert with_edges == max(without, at_the_end)
+    assert with_edges == make_plan(shape, 3, settings.change(split_into="clusters"), CPU, n_clusters=20).bytes
+
+
+def test_filters_take_memory_for_their_responses() -> None:
+    shape, factors = (800, 800), (1, 2)
+    learned = make_plan(shape, 3, Settings(extractor="convolutions"), CPU, factors=factors, n_clusters=3).bytes
+    both = make_plan(shape, 3, Settings(), CPU, factors=(*factors, 1), n_clusters=3).bytes
+    # 16 responses of three channels, while they are found and as they are kept; of three classes the gradient and the
+    # probabilities with their buffers; the padded image
+    assert both - learned == 800 * 800 * 4 * (2 * 16 * 3 + 4 * 3 + 3)

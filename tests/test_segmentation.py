@@ -10,7 +10,8 @@ import torch
 from skimage.measure import label
 
 import napari_dfc as dfc
-from napari_dfc import regions, segmentation
+from napari_dfc import hierarchy, segmentation
+from napari_dfc.basins import basins_of, contrast_of
 from napari_dfc.network import Network
 from napari_dfc.optimization import Iteration, optimize
 from napari_dfc.samples import read_sample
@@ -27,7 +28,7 @@ def tissue_with_strokes() -> tuple[np.ndarray, np.ndarray]:
     return sample.image[10:120, 120:260], sample.scribbles[10:120, 120:260]
 
 
-FAST = {"preset": "fast", "max_iterations": 6, "n_channels": 12}
+FAST = {"preset": "fast", "split_into": "clusters", "max_iterations": 6, "n_channels": 12}
 
 
 # ---------------------------------------------------------------------- what comes out
@@ -94,13 +95,14 @@ def test_crops_and_averaged_networks_go_together() -> None:
 
 
 def test_superpixels_change_the_result_with_and_without_strokes() -> None:
-    for options in ({}, {"scribbles": tissue_with_strokes()[1], "n_networks": 2}):
+    for options in ({}, {"scribbles": tissue_with_strokes()[1], "extractor": "convolutions"}):
         image = tissue_with_strokes()[0]
-        without = dfc.segment(image, continuity_weight=0.0, **options, **FAST)
-        result = dfc.segment(image, continuity_weight=0.0, superpixels=200, **options, **FAST)
+        options = {"continuity_weight": 0.0, "edge_share": 0.0, **options}
+        without = dfc.segment(image, **options, **FAST)
+        result = dfc.segment(image, superpixels=200, **options, **FAST)
         assert result.labels.all()
         assert (result.labels != without.labels).mean() > 0.01
-        again = dfc.segment(image, continuity_weight=0.0, superpixels=200, **options, **FAST)
+        again = dfc.segment(image, superpixels=200, **options, **FAST)
         assert np.array_equal(result.labels, again.labels)
 
 
@@ -127,7 +129,7 @@ def test_masked_pixels_are_0_and_all_others_positive() -> None:
 
 
 def test_confidence_and_margin_are_those_of_an_independent_softmax() -> None:
-    run = Run(nuclei(), settings=dfc.Settings(max_iterations=4, n_channels=12, min_labels=1))
+    run = Run(nuclei(), settings=dfc.Settings(split_into="clusters", max_iterations=4, n_channels=12, min_labels=1))
     last = list(run)[-1]
     network = Network(1, 12, 2, run.settings.padding)
     network.load_state_dict(dict(last.weights))
@@ -140,7 +142,7 @@ def test_confidence_and_margin_are_those_of_an_independent_softmax() -> None:
 
 
 def test_losses_and_counts_are_kept_for_every_iteration_up_to_the_result() -> None:
-    run = Run(nuclei(), settings=dfc.Settings(max_iterations=5, n_channels=12, min_labels=1))
+    run = Run(nuclei(), settings=dfc.Settings(split_into="clusters", max_iterations=5, n_channels=12, min_labels=1))
     seen = [(iteration.n_labels, [float(loss) for loss in iteration.losses]) for iteration in run]
     result = run.result()
     assert result.iterations == 5
@@ -149,7 +151,9 @@ def test_losses_and_counts_are_kept_for_every_iteration_up_to_the_result() -> No
 
 
 def test_result_is_the_last_map_with_enough_labels() -> None:
-    settings = dfc.Settings(max_iterations=150, min_labels=5, n_channels=16, continuity_weight=20.0)
+    settings = dfc.Settings(
+        split_into="clusters", max_iterations=150, min_labels=5, n_channels=16, continuity_weight=20.0
+    )
     run = Run(nuclei(), settings=settings)
     counts = [iteration.n_labels for iteration in run]
     assert min(counts) < 5  # the run did fall below
@@ -162,7 +166,12 @@ def test_result_is_the_last_map_with_enough_labels() -> None:
 
 def test_without_keeping_enough_labels_the_result_is_the_last_map() -> None:
     settings = dfc.Settings(
-        max_iterations=150, min_labels=5, n_channels=16, continuity_weight=20.0, keep_min_labels=False
+        split_into="clusters",
+        max_iterations=150,
+        min_labels=5,
+        n_channels=16,
+        continuity_weight=20.0,
+        keep_min_labels=False,
     )
     run = Run(nuclei(), settings=settings)
     counts = [iteration.n_labels for iteration in run]
@@ -171,7 +180,8 @@ def test_without_keeping_enough_labels_the_result_is_the_last_map() -> None:
 
 
 def test_a_result_with_too_few_labels_says_so() -> None:
-    result = dfc.segment(np.full((8, 9), 7, dtype=np.uint8), min_labels=3, max_iterations=3, n_channels=4)
+    settings = {"split_into": "clusters", "min_labels": 3, "max_iterations": 3, "n_channels": 4}
+    result = dfc.segment(np.full((8, 9), 7, dtype=np.uint8), **settings)
     assert result.n_labels == 1
     assert "fewer than the 3 asked for" in result.note
 
@@ -211,7 +221,7 @@ def test_cancel_from_another_thread_keeps_what_there_is() -> None:
 
 
 def test_previews_keep_each_cluster_s_number_and_the_result_tells_which() -> None:
-    run = Run(nuclei(), settings=dfc.Settings(max_iterations=6, n_channels=12, min_labels=1))
+    run = Run(nuclei(), settings=dfc.Settings(split_into="clusters", max_iterations=6, n_channels=12, min_labels=1))
     last = list(run)[-1]
     preview, result = run.preview(last), run.result()
     assert np.array_equal(preview, last.clusters.numpy() + 1)
@@ -362,7 +372,8 @@ def test_cuda_memory_is_free_after_a_run() -> None:
 
 def test_a_run_above_its_memory_limit_learns_from_crops_and_says_so() -> None:
     image = read_sample("stained_tissue").image
-    result = dfc.segment(image, preset="fast", max_iterations=12, memory_limit=0.1, n_channels=400, n_conv=1)
+    settings = {"split_into": "clusters", "max_iterations": 12, "memory_limit": 0.1, "n_channels": 400, "n_conv": 1}
+    result = dfc.segment(image, preset="fast", **settings)
     assert result.plan.n_crops > 1
     assert result.labels.shape == image.shape[:2]
     assert (result.labels > 0).all()
@@ -535,6 +546,8 @@ def test_a_larger_scale_gives_fewer_regions_and_the_finer_result_the_same_ones()
 def test_a_result_with_clusters_has_no_regions() -> None:
     with pytest.raises(ValueError, match="this result has clusters"):
         dfc.segment(nuclei(), **FAST).regions_at(1.0)
+    with pytest.raises(ValueError, match="this result has clusters"):
+        dfc.segment(nuclei(), **FAST).groups_at(3)
 
 
 def test_regions_are_the_same_again_and_differ_with_the_seed() -> None:
@@ -575,7 +588,7 @@ def test_regions_of_a_run_that_was_called_off_are_its_clusters() -> None:
 
 
 def test_regions_are_called_off_while_they_merge(monkeypatch) -> None:
-    monkeypatch.setattr(regions, "MERGES_BETWEEN_QUESTIONS", 5)
+    monkeypatch.setattr(hierarchy, "MERGES_BETWEEN_QUESTIONS", 5)
     run = Run(nuclei(), settings=dfc.Settings.from_preset(**REGIONS))
     for _ in run:
         pass
@@ -634,3 +647,147 @@ def test_the_record_of_regions_repeats_them() -> None:
 
 def test_a_tiny_image_has_regions() -> None:
     assert dfc.segment(np.array([[5]], dtype=np.uint8), **REGIONS).labels.tolist() == [[1]]
+
+
+# ---------------------------------------------------------------------- groups
+
+GROUPS = {**REGIONS, "split_into": "groups"}
+
+
+def test_there_are_as_many_groups_as_were_asked_for_numbered_by_falling_area() -> None:
+    image, _ = tissue_with_strokes()
+    for n_groups in (1, 2, 7):
+        result = dfc.segment(image, **GROUPS, n_groups=n_groups)
+        numbers, areas = np.unique(result.labels, return_counts=True)
+        assert numbers.tolist() == list(range(1, n_groups + 1))
+        assert (np.diff(areas) <= 0).all()
+        assert result.n_labels == n_groups
+
+
+def test_groups_hold_what_looks_alike_and_lies_apart() -> None:
+    random = np.random.default_rng(0)
+    image = random.normal(0, 0.05, size=(60, 60))
+    truth = np.zeros((60, 60), dtype=bool)
+    for row, column in ((8, 8), (8, 40), (40, 24)):
+        truth[row : row + 12, column : column + 12] = True
+    result = dfc.segment(image + truth, **GROUPS, n_groups=2)
+    assert ((result.labels == 2) == truth).mean() > 0.98
+
+
+def test_fewer_groups_join_those_of_more_without_another_run() -> None:
+    image, _ = tissue_with_strokes()
+    result = dfc.segment(image, **GROUPS, n_groups=6)
+    assert np.array_equal(result.groups_at(6), result.labels)
+    fewer = result.groups_at(3)
+    assert len({(a, b) for a, b in zip(result.labels.ravel(), fewer.ravel(), strict=True)}) == 6
+    regions = dfc.segment(image, **REGIONS)
+    assert np.array_equal(result.regions_at(1.0), regions.labels)
+    assert np.array_equal(regions.groups_at(6), result.labels)
+    with pytest.raises(ValueError, match="n_groups is 0"):
+        result.groups_at(0)
+
+
+def test_groups_leave_masked_pixels_alone_and_say_how_distinct_they_are() -> None:
+    mask = np.ones((64, 72), dtype=bool)
+    mask[:9] = False
+    result = dfc.segment(nuclei(), mask=mask, **GROUPS)
+    assert ((result.labels > 0) == mask).all()
+    assert np.isnan(result.confidence[~mask]).all()
+    assert ((result.confidence[mask] >= 0) & (result.confidence[mask] <= 1)).all()
+
+
+def test_groups_are_called_off_while_they_merge(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hierarchy, "MERGES_BETWEEN_QUESTIONS", 5)
+    run = Run(nuclei(), settings=dfc.Settings.from_preset(**GROUPS))
+    for _ in run:
+        pass
+    merge_neighbors = segmentation.merge_neighbors
+
+    def merge_and_stop(*arguments: object) -> hierarchy.Hierarchy:
+        merged = merge_neighbors(*arguments)
+        run.cancel()
+        return merged
+
+    monkeypatch.setattr(segmentation, "merge_neighbors", merge_and_stop)
+    result = run.result()
+    assert "stopped before there were groups" in result.note
+    assert result.record["result"]["split_into"] == "clusters"
+
+
+def test_the_record_of_groups_repeats_them() -> None:
+    first = dfc.segment(nuclei(), **GROUPS, n_groups=4)
+    record = json.loads(json.dumps(first.record))
+    assert record["result"]["split_into"] == "groups"
+    assert np.array_equal(first.labels, dfc.segment(nuclei(), **record["settings"]).labels)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (3, 3)])
+def test_a_tiny_image_has_groups(shape: tuple[int, int]) -> None:
+    image = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    labels = dfc.segment(image, **GROUPS, n_groups=4).labels
+    assert np.unique(labels).tolist() == list(range(1, labels.max() + 1))
+    assert labels.max() <= 4
+
+
+# ---------------------------------------------------------------------- classes and edges
+
+
+def test_painted_classes_follow_edges_by_their_share() -> None:
+    image, painted = tissue_with_strokes()
+    results = {
+        share: dfc.segment(image, scribbles=painted, preset="fast", max_iterations=5, edge_share=share)
+        for share in (0.0, 0.5, 1.0)
+    }
+    contrast = contrast_of(Run(image).plane.values)
+    basins = basins_of(contrast, most=np.inf)
+    whole = results[1.0].labels  # every basin has the class of its mean
+    assert all(len(np.unique(whole[basins == number])) == 1 for number in range(1, basins.max() + 1))
+    on_edges = {}
+    for share, result in results.items():
+        labels = result.labels
+        across = labels[:, 1:] != labels[:, :-1]
+        on_edges[share] = np.maximum(contrast[:, 1:], contrast[:, :-1])[across].mean()
+    assert on_edges[0.0] < on_edges[0.5] < on_edges[1.0]
+
+
+def test_confidence_of_painted_classes_is_that_of_their_labels() -> None:
+    image, painted = tissue_with_strokes()
+    result = dfc.segment(image, scribbles=painted, preset="fast", max_iterations=5)
+    shares = result._response._shares
+    classes = np.array(sorted(set(np.unique(painted)) - {0}))
+    assert np.array_equal(classes[shares.argmax(-1)], result.labels)
+    assert shares.sum(-1) == pytest.approx(1.0, abs=1e-5)
+    assert result.confidence == pytest.approx(shares.max(-1))
+    ordered = np.sort(shares, axis=-1)
+    assert result.margin == pytest.approx(ordered[..., -1] - ordered[..., -2], abs=1e-6)
+
+
+def test_without_an_edge_share_the_labels_are_the_last_maps() -> None:
+    image, painted = tissue_with_strokes()
+    settings = dfc.Settings.from_preset("fast", max_iterations=5, edge_share=0.0)
+    run = Run(image, scribbles=painted, settings=settings)
+    for iteration in run:
+        last = run.preview(iteration)
+    assert np.array_equal(run.result().labels, last)
+
+
+def test_classes_of_a_run_that_was_called_off_are_the_last_maps() -> None:
+    image, painted = tissue_with_strokes()
+    run = Run(image, scribbles=painted, settings=dfc.Settings.from_preset("fast"))
+    for iteration in run:
+        last = run.preview(iteration)
+        if iteration.number == 3:
+            run.cancel()
+    result = run.result()
+    assert np.array_equal(result.labels, last)
+    assert "stopped before the classes were drawn to the edges" in result.note
+
+
+def test_classes_follow_edges_where_pixels_are_masked() -> None:
+    image, painted = tissue_with_strokes()
+    mask = np.ones(painted.shape, dtype=bool)
+    mask[:, -30:] = False
+    result = dfc.segment(image, scribbles=np.where(mask, painted, 0), mask=mask, preset="fast", max_iterations=5)
+    assert ((result.labels > 0) == mask).all()
+    assert np.isnan(result.confidence[~mask]).all()
+    assert np.isfinite(result.confidence[mask]).all()

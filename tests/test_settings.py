@@ -51,7 +51,7 @@ def test_change_leaves_the_original_alone() -> None:
 def test_unknown_presets_and_settings_are_named() -> None:
     with pytest.raises(ValueError, match="preset is 'slow'; accepted are paper, published, fast, balanced, accurate"):
         Settings.from_preset("slow")
-    with pytest.raises(TypeError, match="unknown setting iterations; accepted are preset, min_labels"):
+    with pytest.raises(TypeError, match="unknown setting iterations; accepted are preset, split_into"):
         Settings.from_preset("fast", iterations=3)
 
 

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 
 from napari_dfc.devices import Device, total_memory
+from napari_dfc.scales import N_FILTERS
 from napari_dfc.settings import Settings
 from napari_dfc.strips import TILE, tile_rows_of_strip
 
@@ -64,7 +65,7 @@ def make_plan(
     settings: Settings,
     device: Device,
     most: float = math.inf,
-    factors: tuple[int, ...] = (1,),
+    factors: tuple[int, ...] | None = None,
     n_clusters: int | None = None,
 ) -> Plan:
     """Find the largest crops with which a run stays within its limit.
@@ -80,8 +81,9 @@ def make_plan(
     device : Device
     most : float
         A limit in bytes that holds besides, where less memory turned out to be free.
-    factors : tuple of int
-        For each network that is optimized, the side of the square of pixels that it sees as one.
+    factors : tuple of int, optional
+        For each network that is optimized for painted classes, the side of the square of pixels that it sees as one;
+        see `wanted_factors`. By default there is one network.
     n_clusters : int, optional
         Channels of the response, where they are not as many as those of the network.
 
@@ -109,8 +111,12 @@ def make_plan(
             across += 1
         crop = (math.ceil(shape[0] / down), math.ceil(shape[1] / across))
         needed = _bytes(shape, crop, *kind)
-    at_start = _bytes_of_slic(shape, n_inputs) if settings.superpixels and device.name == "cpu" else 0
-    return Plan(max(needed, at_start), crop, down * across, limit, max(whole, at_start))
+    besides = _bytes_of_slic(shape, n_inputs) if settings.superpixels and device.name == "cpu" else 0
+    if n_clusters is not None and settings.edge_share:  # at the end, when nothing of the iterations is left
+        besides = max(
+            besides, _bytes_of_regions(math.prod(shape)) + math.prod(shape) * (n_inputs + n_clusters) * _FLOAT
+        )
+    return Plan(max(needed, besides), crop, down * across, limit, max(whole, besides))
 
 
 def wanted_factors(shape: tuple[int, int], settings: Settings) -> tuple[int, ...]:
@@ -129,15 +135,18 @@ def wanted_factors(shape: tuple[int, int], settings: Settings) -> tuple[int, ...
     Returns
     -------
     tuple of int
-        The side of the square of pixels that become one.
+        The side of the square of pixels that become one. Unless ``settings.extractor`` is "convolutions", the last is
+        for the network whose features are fixed filters, at the finest.
 
     Examples
     --------
     >>> wanted_factors((400, 600), Settings(n_networks=4)), wanted_factors((400, 900), Settings(n_networks=3))
-    ((1, 2, 1, 4), (2, 4, 2))
+    ((1, 2, 1, 4, 1), (2, 4, 2, 2))
     """
     finest = 1 if max(shape) <= settings.full_resolution_up_to else 2
-    return tuple(finest * (1 if index % 2 == 0 else 2 ** ((index + 1) // 2)) for index in range(settings.n_networks))
+    n_learned = 0 if settings.extractor == "filters" else settings.n_networks
+    learned = [finest * (1 if index % 2 == 0 else 2 ** ((index + 1) // 2)) for index in range(n_learned)]
+    return (*learned, *([] if settings.extractor == "convolutions" else [finest]))
 
 
 def crops(shape: tuple[int, int], crop: tuple[int, int]) -> list[tuple[slice, slice]]:
@@ -173,12 +182,16 @@ def _bytes(
     n_inputs: int,
     settings: Settings,
     device: Device,
-    factors: tuple[int, ...],
+    factors: tuple[int, ...] | None,
     n_clusters: int | None,
 ) -> int:
     n_pixels = math.prod(shape)
+    n_learned = int(settings.extractor != "filters")
+    if factors is not None:
+        n_learned = len(factors) - int(settings.extractor != "convolutions")
+    factors = factors or (1,)
     image = n_pixels * (n_inputs * _FLOAT + 4)  # label maps of a byte or two
-    if settings.split_into == "regions" and n_clusters is None:
+    if settings.takes_votes(has_strokes=n_clusters is not None):
         image += _bytes_of_regions(n_pixels)
     if settings.superpixels:
         # each pixel's superpixel, and in a pass its bin, a step on the way there, and the label it is drawn to
@@ -189,7 +202,8 @@ def _bytes(
         image += n_inputs * _FLOAT * sum(sizes)
     else:
         image += n_inputs * _FLOAT * 2 * n_pixels
-    each = [_network_bytes(_divided(crop, factor), n_inputs, settings, device) for factor in factors]
+    each = [_network_bytes(_divided(crop, factor), n_inputs, settings, device) for factor in factors[:n_learned]]
+    each += [_filter_bytes(_divided(crop, factor), n_inputs, settings, n_clusters) for factor in factors[n_learned:]]
     if n_clusters is not None:
         of_response = n_clusters * _FLOAT
         if len(factors) > 1:
@@ -224,6 +238,12 @@ def _network_bytes(crop: tuple[int, int], n_inputs: int, settings: Settings, dev
     # what automatic differentiation keeps of every component, the response with its softmax and differences, and the
     # gradients on their way back
     return (2 * settings.n_conv + 9) * one_map
+
+
+def _filter_bytes(crop: tuple[int, int], n_inputs: int, settings: Settings, n_clusters: int | None) -> int:
+    """The fixed features twice, as they are found and as they are kept, and a response's gradient with its buffers."""
+    n_responses = n_clusters or settings.n_channels
+    return math.prod(crop) * _FLOAT * (2 * N_FILTERS * n_inputs + 2 * n_responses)
 
 
 def _strip_bytes(crop: tuple[int, int], n_inputs: int, settings: Settings) -> int:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_dfc.filters import FILTER_RADIUS, filter_responses
+from napari_dfc.scales import N_FILTERS
 from napari_dfc.settings import Padding
 
 __all__ = [
@@ -70,15 +72,17 @@ class Network(nn.Module):
     """From an image to the normalized response, whose largest channel is a pixel's cluster.
 
     `n_conv` times 3x3 convolution, ReLU, batch normalization; then a 1x1 convolution and a last batch normalization.
+    Without a convolution, the features are fixed: what `filter_responses` says of the image, brought to zero mean and
+    unit variance.
 
     Parameters
     ----------
     n_inputs : int
         Channels of the image.
     n_channels : int
-        Feature channels, ``p`` in the paper.
+        Feature channels, ``p`` in the paper; of fixed features there are as many as there are.
     n_conv : int
-        Convolution components, ``M`` in the paper.
+        Convolution components, ``M`` in the paper; 0 for fixed features.
     padding : {"zeros", "replicate"}
         What the convolutions see beyond the border of the image: zeros, or its outermost pixels once more.
     n_clusters : int, optional
@@ -104,8 +108,9 @@ class Network(nn.Module):
         self, n_inputs: int, n_channels: int, n_conv: int, padding: Padding = "zeros", n_clusters: int | None = None
     ) -> None:
         super().__init__()
-        self.n_inputs, self.n_channels, self.n_conv, self.padding = n_inputs, n_channels, n_conv, padding
         self.n_clusters = n_channels if n_clusters is None else n_clusters
+        n_channels = n_channels if n_conv else N_FILTERS * n_inputs
+        self.n_inputs, self.n_channels, self.n_conv, self.padding = n_inputs, n_channels, n_conv, padding
         widths = [n_inputs] + [n_channels] * n_conv
         self.convolutions = nn.ModuleList(_convolution(width, n_channels, 3, padding) for width in widths[:-1])
         self.normalizations = nn.ModuleList(Normalization(n_channels) for _ in range(n_conv))
@@ -115,7 +120,7 @@ class Network(nn.Module):
     @property
     def receptive_radius(self) -> int:
         """How many pixels away the farthest pixel lies that a pixel's response sees, batch statistics aside."""
-        return self.n_conv
+        return self.n_conv or FILTER_RADIUS
 
     def components(self) -> list[Component]:
         """The present weights, component by component, the classifier's last."""
@@ -128,16 +133,31 @@ class Network(nn.Module):
             for each, normalization in zip(modules, normalizations, strict=True)
         ]
 
+    def seen(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the weights are applied to, which no training changes: the image (C, H, W), or its fixed features."""
+        return image if self.n_conv else filter_responses(image, mask)
+
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
         """Normalized response (1, q, H, W) of an image (1, C, H, W); the mask (1, 1, H, W) is 1 where pixels count."""
-        x = image
+        return self.respond(self.seen(image[0], None if mask is None else mask[0, 0])[None], mask)
+
+    def respond(self, seen: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The same from what `seen` gives, with an axis of length 1 before it."""
+        x = seen if self.n_conv else self._standardized(seen, mask)
         for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
             x = normalization(F.relu(convolution(x)), mask)  # (1, p, H, W)
         return self.response_normalization(self.classifier(x), mask)  # type: ignore[no-any-return]  # (1, q, H, W)
 
+    def _standardized(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """Fixed features with zero mean and unit variance; there is nothing to be learned about them."""
+        normalization = Normalization(self.n_channels).to(features.device, features.dtype).requires_grad_(False)
+        normalization.weight.fill_(1)
+        normalization.bias.zero_()
+        return normalization(features, mask)  # type: ignore[no-any-return]
+
 
 class Ensemble(nn.Module):
-    """Several networks whose probabilities are averaged, each over the image at its own resolution.
+    """Several networks for painted classes whose probabilities are averaged, each over the image at its own resolution.
 
     Parameters
     ----------
@@ -178,6 +198,8 @@ def _convolution(n_inputs: int, n_outputs: int, kernel_size: int, padding: Paddi
 def initialize(network: Network | Ensemble, method: str, generator: torch.Generator) -> None:
     """Give a network its first weights, or every network of an ensemble, one after the other.
 
+    In an ensemble, a classifier of fixed features begins with zeros.
+
     Parameters
     ----------
     network : Network or Ensemble
@@ -191,6 +213,8 @@ def initialize(network: Network | Ensemble, method: str, generator: torch.Genera
     if isinstance(network, Ensemble):
         for member in network.each():
             initialize(member, method, generator)
+            if not member.n_conv:  # the first step then goes to the mean features of every class, wherever it starts
+                nn.init.zeros_(member.classifier.weight)
         return
     with torch.no_grad():
         for convolution in [*network.convolutions, network.classifier]:

@@ -163,7 +163,7 @@ class AutogradPass:
         self.task = task
         # channels first: on the CPU, PyTorch's batch norm for channels last sums in float32 pixel by pixel; at
         # 1024x1024 the response is then off by 1e-3, and some gradients have no correct digit
-        self._image = task.image[None].contiguous()  # (1, C, H, W)
+        self._seen = task.single.seen(task.image, task.mask)[None].contiguous()  # (1, C, H, W)
         self._mask = None if task.mask is None else task.mask[None, None].to(task.image.dtype)  # (1, 1, H, W)
 
     def __call__(self, gradients: bool) -> Found:
@@ -172,7 +172,7 @@ class AutogradPass:
         reduced = task.settings.precision == "bfloat16"
         with _checking(task.single, task.cancelled), torch.set_grad_enabled(gradients):
             with torch.autocast(task.image.device.type, torch.bfloat16, enabled=reduced):
-                response = task.single(self._image, self._mask)  # (1, q, H, W)
+                response = task.single.respond(self._seen, self._mask)  # (1, q, H, W)
             response = response.to(task.image.dtype)
             clusters = response.argmax(1)  # (1, H, W)
             losses = self._losses(response, self._wanted(clusters))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_dfc.cancellation import Cancelled
+from napari_dfc.filters import FILTER_RADIUS, filter_responses
 from napari_dfc.moments import Moments, folded_classifier
 from napari_dfc.network import Component, Network, kernel_matrix, padded_image
 from napari_dfc.strips import TILE
@@ -21,6 +22,9 @@ __all__ = ["Block", "DeviceConvolution", "Picture", "Predictor"]
 #: Rows and columns of a block. Blocks lie on a grid that starts at the image's corner, whatever part is asked for: so a
 #: pixel's response is computed in the same way, and is the same bit for bit, in every part that holds it.
 BLOCK = (32, 256)
+
+#: The same where features are fixed filters, which see further around a block.
+FILTER_BLOCK = (256, 256)
 
 #: Bytes that the maps of a block may take on another device; its blocks are squares.
 DEVICE_BYTES = 300_000_000
@@ -79,12 +83,14 @@ class Predictor:
         self._cancelled = cancelled
         components = [Component(*(weight.clone() for weight in each)) for each in network.components()]
         *components, self._classifier = components
-        self._components, first = components, components[0].kernel
-        self._device, self._dtype = first.device, first.dtype
+        self._components = components
+        self._device, self._dtype = self._classifier.kernel.device, self._classifier.kernel.dtype
         on_cpu = self._device.type == "cpu"
         self._block = BLOCK if on_cpu else _device_block(network.n_channels)
-        self._kernels = [kernel_matrix(first)]  # (9 C, p)
+        self._kernels = [kernel_matrix(each.kernel) for each in components[:1]]  # (9 C, p)
         self._kernels += [transformed_kernel(each.kernel) if on_cpu else each.kernel for each in components[1:]]
+        if not components:
+            self._block = FILTER_BLOCK
         if len(components) > 1:
             extra = 2 * (len(components) - 2)
             tile_rows, width = -(-(self._block[0] + extra) // TILE), self._block[1] + extra
@@ -97,22 +103,30 @@ class Predictor:
         """Take the statistics of these pictures, layer by layer, as the fixed ones."""
         self._scales, self._shifts = [], []
         for layer, component in enumerate(self._components):
-            moments = Moments(full=layer == len(self._components) - 1)
-            moments.start()
-            for picture in pictures:
-                padded = padded_image(picture.image, self._padding)
-                for rows, columns, values in self._blocks(picture, padded, layer + 1, None):
-                    mask = None if picture.mask is None else picture.mask[rows, columns].flatten()[:, None]
-                    flat = values.flatten(0, 1)
-                    moments.add(flat, None if mask is None else mask.to(flat.dtype), torch.empty_like(flat))
-            moments.finish()
+            moments = self._moments(pictures, layer + 1)
             scale = component.scale.cpu().double() * moments.inverse_deviation()
             self._scales.append(self._ready(scale))
             self._shifts.append(self._ready(component.shift.cpu().double() - scale * moments.mean))
+        if not self._components:
+            moments = self._moments(pictures, 0)
+            scale = moments.inverse_deviation()
         classifier = Component(*(each.cpu() for each in self._classifier))
         unit_slope, _ = folded_classifier(classifier, scale, moments.covariance)
         self._slope = self._ready(unit_slope * classifier.scale.double()[:, None])
         self._mean = self._ready(moments.mean)
+
+    def _moments(self, pictures: Sequence[Picture], depth: int) -> Moments:
+        """Statistics of the map behind the first `depth` convolutions."""
+        moments = Moments(full=depth == len(self._components))
+        moments.start()
+        for picture in pictures:
+            padded = padded_image(picture.image, self._padding)
+            for rows, columns, values in self._blocks(picture, padded, depth, None):
+                mask = None if picture.mask is None else picture.mask[rows, columns].flatten()[:, None]
+                flat = values.flatten(0, 1)
+                moments.add(flat, None if mask is None else mask.to(flat.dtype), torch.empty_like(flat))
+        moments.finish()
+        return moments
 
     def blocks(self, picture: Picture) -> Iterator[Block]:
         """The response of every block of a picture."""
@@ -150,6 +164,8 @@ class Predictor:
                 yield down, across, self._map(picture, padded, down, across, depth)
 
     def _map(self, picture: Picture, padded: Tensor, down: slice, across: slice, depth: int) -> Tensor:
+        if not depth:
+            return _filtered(picture, down, across)
         _, height, width = picture.image.shape
         rows, columns = _grown(down, depth - 1, height), _grown(across, depth - 1, width)
         taps = padded[rows.start : rows.stop + 2, columns.start : columns.stop + 2]
@@ -210,6 +226,15 @@ class DeviceConvolution:
     def forward(self, kernel: Tensor) -> None:
         """Convolve `padded` into `pixels`."""
         self.pixels = F.conv2d(self.padded.permute(2, 0, 1)[None].contiguous(), kernel)[0].permute(1, 2, 0)
+
+
+def _filtered(picture: Picture, down: slice, across: slice) -> Tensor:
+    """The fixed features of a part of a picture, (h, w, F)."""
+    _, height, width = picture.image.shape
+    rows, columns = _grown(down, FILTER_RADIUS, height), _grown(across, FILTER_RADIUS, width)
+    mask = None if picture.mask is None else picture.mask[rows, columns]
+    responses = filter_responses(picture.image[:, rows, columns], mask)
+    return responses[:, _within(down, rows), _within(across, columns)].permute(1, 2, 0).contiguous()
 
 
 def _device_block(n_channels: int) -> tuple[int, int]:

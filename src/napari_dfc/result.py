@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,19 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_dfc import images
+from napari_dfc.basins import basins_of, contrast_of, means_over, with_even_noise
 from napari_dfc.devices import Device, as_torch_device, computing
 from napari_dfc.ensemble import predictor_for
 from napari_dfc.memory import Plan
 from napari_dfc.network import Ensemble, Network
-from napari_dfc.numbering import apply_numbers, label_numbers
+from napari_dfc.pieces import KeptPieces
 from napari_dfc.prediction import Picture
-from napari_dfc.regions import Hierarchy
 from napari_dfc.settings import Settings
 
-__all__ = ["LOSS_NAMES", "REGION_LEVEL", "KeptHierarchy", "KeptResponse", "Segmentation", "network_for", "tensors_of"]
-
-#: Level of a hierarchy at which it is cut for ``region_scale=1``; measured in docs/benchmarks.md.
-REGION_LEVEL = 0.04
+__all__ = ["LOSS_NAMES", "KeptResponse", "Segmentation", "network_for", "tensors_of"]
 
 #: Columns of `Segmentation.losses`.
 LOSS_NAMES = ("similarity", "continuity", "scribble", "total")
@@ -42,7 +39,7 @@ class Segmentation:
         holds the numbers. A scribbled class keeps its value, the other clusters have the smallest unused integers by
         falling area.
     iterations : int
-        Updates of the network before this map; of regions, of all networks together.
+        Updates of the network before this map; of regions and groups, of all networks together.
     n_labels : int
         Different positive numbers in `labels`.
     losses : (iterations + 1, 4) ndarray of float64
@@ -75,7 +72,7 @@ class Segmentation:
     ended: str
     note: str
     record: Mapping[str, Any]
-    _response: KeptResponse | KeptHierarchy = field(repr=False)
+    _response: KeptResponse | KeptPieces = field(repr=False)
     _run_numbers: NDArray[np.uint64] = field(repr=False)
     _numbers: NDArray[np.uint64] = field(repr=False)
 
@@ -85,7 +82,7 @@ class Segmentation:
 
     @property
     def numbers_during_run(self) -> dict[int, int]:
-        """For every number in `labels`, the one that the same cluster had in the previews; empty for regions."""
+        """For every number in `labels`, the one that the cluster had in the previews; empty for groups and regions."""
         pairs = zip(self._numbers.tolist(), self._run_numbers.tolist(), strict=True)
         present = set(np.unique(self.labels).tolist())
         return {final: during for final, during in pairs if final in present}
@@ -94,8 +91,8 @@ class Segmentation:
     def confidence(self) -> NDArray[np.float32]:
         """Softmax of the winning channel, (H, W) float32 in 0 to 1; NaN where there is no label.
 
-        Of regions, how far a pixel's region stands out from its neighbors: 1 less the ratio of the cost at which
-        merging ended to that at which the region would merge next.
+        Of regions and groups, how far a pixel's own stands out from the others: 1 less the ratio of the cost at which
+        merging ended to that at which it would merge next.
 
         Computed from the kept network when first asked for.
         """
@@ -105,7 +102,7 @@ class Segmentation:
     def margin(self) -> NDArray[np.float32]:
         """How far the winning channel's softmax lies above the second's, (H, W) float32 in 0 to 1; NaN without a label.
 
-        Of regions, the same as `confidence`.
+        Of regions and groups, the same as `confidence`.
 
         Computed from the kept network when first asked for.
         """
@@ -138,11 +135,50 @@ class Segmentation:
         >>> bool(result.regions_at(8.0).max() < result.labels.max())
         True
         """
-        if not isinstance(self._response, KeptHierarchy):
-            raise ValueError('this result has clusters; regions come from segment(..., split_into="regions")')
         if not scale >= 0:
             raise ValueError(f"scale is {scale}; accepted is a number from 0")
-        return self._response.labels(scale)
+        return self._pieces.regions_at(scale)
+
+    def groups_at(self, n_groups: int) -> NDArray[np.unsignedinteger[Any]]:
+        """Fewer or more groups, without another run.
+
+        Parameters
+        ----------
+        n_groups : int
+            In place of ``settings.n_groups``; from 1.
+
+        Returns
+        -------
+        (H, W) ndarray of unsigned integers
+            Numbered as `labels` are; with the number of the run, the same as these. Each group of a larger number lies
+            in one of a smaller.
+
+        Raises
+        ------
+        ValueError
+            A number below 1, or a result that has clusters and no groups.
+
+        Examples
+        --------
+        >>> import napari_dfc as dfc
+        >>> from napari_dfc.samples import read_sample
+        >>> image = read_sample("stained_tissue").image[:64, :64]
+        >>> result = dfc.segment(image, preset="fast", split_into="groups", n_groups=3)
+        >>> result.labels.max(), result.groups_at(7).max()
+        (np.uint8(3), np.uint8(7))
+        """
+        if not n_groups >= 1:
+            raise ValueError(f"n_groups is {n_groups}; accepted is a whole number from 1")
+        return self._pieces.groups_at(n_groups)
+
+    @property
+    def _pieces(self) -> KeptPieces:
+        if not isinstance(self._response, KeptPieces):
+            raise ValueError(
+                'this result has clusters alone; regions and groups come from segment(..., split_into="regions") or '
+                '"groups" without strokes'
+            )
+        return self._response
 
     @cached_property
     def _probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -157,18 +193,49 @@ class KeptResponse:
     settings: Settings
     weights: Mapping[str, Tensor]
     n_clusters: int
-    factors: tuple[int, ...]
+    factors: tuple[int, ...] | None
     device: Device
     known: NDArray[np.bool_] | None
+    edge_share: float
+
+    def winners(self) -> NDArray[np.integer[Any]]:
+        """The channel that wins at each pixel, (H, W)."""
+        winners: NDArray[np.integer[Any]] = self._shares.argmax(-1)
+        return winners
 
     def probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Softmax of the winning channel, and its distance to the second."""
+        first, margin = (np.empty(self.plane.shape, dtype=np.float32) for _ in range(2))
+        blocks = self._blocks() if self.edge_share == 0 else iter([(slice(None), slice(None), self._shares)])
+        for rows, columns, shares in blocks:
+            best = np.partition(shares, -min(2, self.n_clusters), axis=-1)[..., -min(2, self.n_clusters) :]
+            first[rows, columns] = best[..., -1]
+            margin[rows, columns] = best[..., -1] - (best[..., 0] if self.n_clusters > 1 else 0)
+        if self.known is not None:
+            first[~self.known] = margin[~self.known] = np.nan
+        return first, margin
+
+    @cached_property
+    def _shares(self) -> NDArray[np.float32]:
+        """Softmax of all channels, (H, W, q), by `edge_share` that of the basin around each pixel."""
+        shares = np.empty((*self.plane.shape, self.n_clusters), dtype=np.float32)
+        for rows, columns, values in self._blocks():
+            shares[rows, columns] = values
+        contrast = contrast_of(with_even_noise(self.plane.values, self.plane.mask), self.plane.mask)
+        basins = basins_of(contrast, self.plane.mask, most=np.inf)
+        inside = slice(None) if self.known is None else self.known
+        for channel in np.moveaxis(shares, -1, 0):
+            means = means_over(basins, channel[None])[:, 0]
+            channel[inside] += self.edge_share * (means[basins[inside] - 1] - channel[inside])
+        return shares
+
+    def _blocks(self) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
+        """Rows, columns and softmax of every block of the image."""
         image, mask = tensors_of(self.plane, self.device)
         network = network_for(self.plane, self.settings, self.n_clusters, self.factors)
         network.to(image.device, image.dtype)
         network.load_state_dict(dict(self.weights))
         picture, predictor = Picture(image, mask), predictor_for(network)
-        first, margin = (np.empty(self.plane.shape, dtype=np.float32) for _ in range(2))
         settings = self.settings
         with (
             computing(self.device, settings.threads, settings.repeatable, precision=settings.precision),
@@ -176,43 +243,30 @@ class KeptResponse:
         ):
             predictor.measure(picture)
             for block in predictor.blocks(picture):
-                shares = block.values.softmax(-1)
-                best = shares.topk(min(2, self.n_clusters), -1).values.cpu().numpy()  # (h, w, 2)
-                first[block.rows, block.columns] = best[..., 0]
-                margin[block.rows, block.columns] = best[..., 0] - (best[..., 1] if best.shape[-1] == 2 else 0)
-        if self.known is not None:
-            first[~self.known] = margin[~self.known] = np.nan
-        return first, margin
-
-
-@dataclass(frozen=True, eq=False)
-class KeptHierarchy:
-    """Regions, and how they would merge further."""
-
-    hierarchy: Hierarchy
-    mask: NDArray[np.bool_] | None
-    scale: float
-
-    def labels(self, scale: float) -> NDArray[np.unsignedinteger[Any]]:
-        """The regions at a scale, numbered by falling area, (H, W)."""
-        regions = self.hierarchy.cut(REGION_LEVEL * scale) - 1  # -1 where masked
-        inside = regions if self.mask is None else regions[self.mask]
-        return apply_numbers(regions, label_numbers(np.bincount(inside.ravel())), self.mask)
-
-    def probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """How distinct each region is, twice: there is no second channel."""
-        distinctness = self.hierarchy.distinctness(REGION_LEVEL * self.scale)
-        return distinctness, distinctness
+                yield block.rows, block.columns, block.values.softmax(-1).cpu().numpy()
 
 
 def network_for(
-    plane: images.Plane, settings: Settings, n_clusters: int, factors: tuple[int, ...]
+    plane: images.Plane, settings: Settings, n_clusters: int, factors: tuple[int, ...] | None
 ) -> Network | Ensemble:
-    """The network that a plane and the settings ask for, or several, without their first weights."""
-    members = [
-        Network(len(plane.values), settings.n_channels, settings.n_conv, settings.padding, n_clusters) for _ in factors
-    ]
-    return members[0] if factors == (1,) else Ensemble(members, factors)
+    """The network that a plane and the settings ask for, or several, without their first weights.
+
+    Parameters
+    ----------
+    plane : Plane
+    settings : Settings
+    n_clusters : int
+        Channels of the response.
+    factors : tuple of int, or None
+        For painted classes, the resolutions of the networks; see `wanted_factors`. None where there is one network.
+    """
+    kind: dict[str, Any] = {"padding": settings.padding, "n_clusters": n_clusters}
+    n_inputs = len(plane.values)
+    if factors is None:
+        return Network(n_inputs, settings.n_channels, 0 if settings.extractor == "filters" else settings.n_conv, **kind)
+    has_filters = settings.extractor != "convolutions"
+    depths = [settings.n_conv] * (len(factors) - has_filters) + [0] * has_filters
+    return Ensemble([Network(n_inputs, settings.n_channels, depth, **kind) for depth in depths], factors)
 
 
 def tensors_of(plane: images.Plane, device: Device) -> tuple[Tensor, Tensor | None]:

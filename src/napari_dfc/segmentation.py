@@ -20,6 +20,7 @@ from torch import Tensor
 
 from napari_dfc import images
 from napari_dfc import scribbles as strokes
+from napari_dfc.basins import Votes, basins_of, contrast_of, with_even_noise
 from napari_dfc.cancellation import Cancelled
 from napari_dfc.devices import (
     choose_device,
@@ -28,13 +29,14 @@ from napari_dfc.devices import (
     is_out_of_memory,
     release_memory,
 )
+from napari_dfc.hierarchy import merge_neighbors
 from napari_dfc.memory import Plan, amount, crops, make_plan, wanted_factors
 from napari_dfc.network import initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration, optimize
-from napari_dfc.regions import Hierarchy, Votes, basins_of, contrast_of
+from napari_dfc.pieces import KeptPieces, groups_of
 from napari_dfc.resolutions import possible_factors
-from napari_dfc.result import KeptHierarchy, KeptResponse, Segmentation, network_for, tensors_of
+from napari_dfc.result import KeptResponse, Segmentation, network_for, tensors_of
 from napari_dfc.settings import DEFAULT_PRESET, Precision, Settings
 
 __all__ = ["Run", "segment"]
@@ -113,9 +115,9 @@ class Run:
         self._changes: list[str] = []
         self.run_numbers = label_numbers(np.zeros(self.n_clusters), self._classes)
         self.n_updates = self.settings.n_updates(has_strokes=bool(self._classes))
-        self._makes_regions = self.settings.makes_regions(has_strokes=bool(self._classes))
+        self._takes_votes = self.settings.takes_votes(has_strokes=bool(self._classes))
         self._votes: Votes | None = None
-        self._merged: tuple[int, Hierarchy] | None = None  # by how many label maps, and how
+        self._merged: tuple[int, KeptPieces] | None = None  # by how many label maps, and how
         self._contrast = np.zeros((0, 0), dtype=np.float32)
         self._cancelled = threading.Event()
         self._kept: Iteration | None = None
@@ -145,13 +147,14 @@ class Run:
         wanted = self.settings.precision
         return "float32" if wanted == "bfloat16" and not has_bfloat16(self.device) else wanted
 
-    def _choose_factors(self) -> tuple[int, ...]:
+    def _choose_factors(self) -> tuple[int, ...] | None:
         """Several networks only where their channels mean the same: where each carries a painted class."""
         if self.scribbles is None or not self._restricted:
-            return (1,)
+            return None
         wanted = wanted_factors(self.plane.shape, self.settings)
         targets = torch.from_numpy(self.scribbles.targets)
-        return possible_factors(wanted, self.plane.shape, targets, self.n_clusters)
+        factors = possible_factors(wanted, self.plane.shape, targets, self.n_clusters)
+        return None if factors == (1,) and self.settings.extractor == "convolutions" else factors
 
     def cancel(self) -> None:
         """End the run from another thread, in the middle of an iteration; `result` keeps what there is."""
@@ -180,8 +183,9 @@ class Run:
         targets = None
         if self.scribbles is not None:
             targets = torch.from_numpy(self.scribbles.targets).to(image.device)
-        if self._makes_regions:
-            self._contrast = contrast_of(self.plane.values, self.plane.mask)
+        if self._takes_votes:
+            values = with_even_noise(self.plane.values, self.plane.mask)
+            self._contrast = contrast_of(values, self.plane.mask)
             self._votes = Votes(basins_of(self._contrast, self.plane.mask))
             self._merged = None
         iterations = self._iterations(image, mask, targets)
@@ -218,11 +222,11 @@ class Run:
             self._ended = "all iterations were made"
 
     def _iterations(self, image: Tensor, mask: Tensor | None, targets: Tensor | None) -> Iterator[Iteration]:
-        """What `optimize` yields; for regions of one network after the other, the updates counted on."""
+        """What `optimize` yields; for groups and regions of one network after the other, the updates counted on."""
         settings = self.settings.change(precision=self._precision)
         generator = torch.Generator().manual_seed(settings.seed)
         rounds = 1
-        if self._makes_regions:
+        if self._takes_votes:
             rounds, settings = settings.n_networks, settings.change(max_iterations=settings.region_iterations)
         for index in range(rounds):
             network = network_for(self.plane, settings, self.n_clusters, self._factors).to(image.dtype)
@@ -233,7 +237,7 @@ class Run:
                 settings,
                 mask=mask,
                 targets=targets,
-                least=0 if self._restricted or self._makes_regions else self.least,
+                least=0 if self._restricted or self._takes_votes else self.least,
                 cancelled=self._cancelled.is_set,
                 crops=crops(self.plane.shape, self.plan.crop),
             ):
@@ -241,7 +245,7 @@ class Run:
                     yield replace(iteration, number=iteration.number + index * settings.max_iterations)
 
     def _vote(self, iteration: Iteration) -> None:
-        """Let a label map have a say on the regions; of a run with crops, only each network's last one is whole."""
+        """Let a label map have a say on the pieces; of a run with crops, only each network's last one is whole."""
         if self._votes is None or iteration.number == 0:  # an untrained network has nothing to say
             return
         if self.plan.n_crops > 1 and iteration.number % self.settings.region_iterations:
@@ -290,9 +294,10 @@ class Run:
         return self._seconds / len(self._counts) * (self.n_updates - done)
 
     def result(self) -> Segmentation:
-        """What there is so far: the last label map with enough labels, or the regions by all label maps.
+        """What there is so far: the last label map with enough labels, or the pieces by all label maps.
 
-        Regions take a while, from a second to a minute; once `cancel` was called, there are clusters instead.
+        Groups and regions take a while, from a second to a minute; once `cancel` was called, there are clusters
+        instead.
 
         Returns
         -------
@@ -306,22 +311,23 @@ class Run:
         kept = self._kept
         if kept is None:
             raise RuntimeError("there is no result yet: not one iteration has ended")
-        regions = self._regions()
+        pieces = self._pieces()
         n_updates = kept.number
-        response: KeptResponse | KeptHierarchy
-        if regions is not None:
+        response: KeptResponse | KeptPieces
+        if pieces is not None:
             n_updates = len(self._counts) - 1
-            labels, numbers, response = regions.labels(regions.scale), np.zeros(0, dtype=np.uint64), regions
+            labels, numbers, response = pieces.labels(), np.zeros(0, dtype=np.uint64), pieces
             n_labels = int(labels.max())
         else:
             known = self.plane.mask if kept.known is None else kept.known.cpu().numpy()
-            clusters = kept.clusters.cpu().numpy()
+            response = self._kept_response(kept, known)
+            clusters = response.winners() if response.edge_share else kept.clusters.cpu().numpy()
             inside = clusters if known is None else clusters[known]
             areas = np.bincount(inside.ravel(), minlength=self.n_clusters)
             numbers, n_labels = label_numbers(areas, self._classes), int(np.count_nonzero(areas))
-            labels, response = apply_numbers(clusters, numbers, known), self._kept_response(kept, known)
-        # a run that was called off while its regions were made had made all its iterations
-        ended = self._ended if regions is not None or not self._makes_regions else ""
+            labels = apply_numbers(clusters, numbers, known)
+        # a run that was called off while its pieces were merged had made all its iterations
+        ended = self._ended if pieces is not None or not self._takes_votes else ""
         ended = ended or "stopped by the user"
         return Segmentation(
             labels=labels,
@@ -333,24 +339,27 @@ class Run:
             device=self.device,
             plan=self.plan,
             ended=ended,
-            note=self._note(n_labels, kept, regions is not None),
-            record=self._record(n_updates, n_labels, ended, "clusters" if regions is None else "regions"),
+            note=self._note(n_labels, kept, pieces is not None),
+            record=self._record(n_updates, n_labels, ended, "clusters" if pieces is None else self.settings.split_into),
             _response=response,
             _run_numbers=self.run_numbers[: len(numbers)],
             _numbers=numbers,
         )
 
-    def _regions(self) -> KeptHierarchy | None:
-        """The regions that the label maps so far make; None where there are none to be, or nobody waits for them."""
+    def _pieces(self) -> KeptPieces | None:
+        """What the label maps so far make; None where there is nothing to be, or nobody waits for it."""
         if self._votes is None or not len(self._votes) or self._cancelled.is_set():
             return None
         if self._merged is None or self._merged[0] != len(self._votes):
+            shares, cancelled = self._votes.shares(), self._cancelled.is_set
             try:
-                hierarchy = Hierarchy(self._votes.basins, self._votes.shares(), self._contrast, self._cancelled.is_set)
+                regions = merge_neighbors(self._votes.basins, shares, self._contrast, cancelled)
+                by_groups = self.settings.split_into == "groups"
+                groups = groups_of(regions, shares, self.plane, cancelled) if by_groups else None
             except Cancelled:
                 return None
-            self._merged = len(self._votes), hierarchy
-        return KeptHierarchy(self._merged[1], self.plane.mask, self.settings.region_scale)
+            self._merged = len(self._votes), KeptPieces(regions, shares, self.plane, self.settings, groups)
+        return self._merged[1]
 
     def _kept_response(self, kept: Iteration, known: NDArray[np.bool_] | None) -> KeptResponse:
         return KeptResponse(
@@ -361,20 +370,23 @@ class Run:
             self._factors,
             self.device,
             known,
+            self.settings.edge_share if self._restricted and not self._cancelled.is_set() else 0.0,
         )
 
-    def _note(self, n_labels: int, kept: Iteration, has_regions: bool) -> str:
+    def _note(self, n_labels: int, kept: Iteration, has_pieces: bool) -> str:
         """What the user should know, in sentences without the last full stop."""
         notes = list(dict.fromkeys(self._changes))
         if self._precision != self.settings.precision:
             notes.append(f"computed in float32: {self.device.title} has no bfloat16 arithmetic")
-        if self._makes_regions and not has_regions:
-            notes.append("stopped before there were regions: these are clusters")
+        if self._takes_votes and not has_pieces:
+            notes.append(f"stopped before there were {self.settings.split_into}: these are clusters")
         if self.settings.split_into == "regions" and self._classes:
             notes.append("with strokes the result is the painted classes, and no regions")
-        if has_regions:
+        if self._restricted and self.settings.edge_share and self._cancelled.is_set():
+            notes.append("stopped before the classes were drawn to the edges of the image")
+        if has_pieces:
             if self.plan.n_crops > 1:
-                notes.append("with crops only the last label map of each network has a say on the regions")
+                notes.append("with crops only the last label map of each network has a say")
         elif self._classes:
             absent = len(self._classes) - n_labels if self.settings.restrict_to_scribbles else 0
             if absent > 0:
@@ -387,7 +399,7 @@ class Run:
                 f"learned from {self.plan.n_crops} crops of {columns} x {rows} pixels, because the whole image would "
                 f"take {amount(self.plan.whole)} of memory; see the memory limit"
             )
-        if not kept.complete and not has_regions:
+        if not kept.complete and not has_pieces:
             notes.append("stopped before every part of the image had been seen: the rest has no label")
         return ". ".join(note[0].upper() + note[1:] if index else note for index, note in enumerate(notes))
 
@@ -427,12 +439,12 @@ def segment(
     preset: str = DEFAULT_PRESET,
     **settings: Any,
 ) -> Segmentation:
-    r"""Split an image into clusters or regions by differentiable feature clustering.
+    r"""Split an image into groups, regions or clusters by differentiable feature clustering.
 
     A small convolutional network is optimized on this image alone: pixels that look alike and lie side by side are
-    drawn to the same label, until few labels are left or the iterations are used up. With ``split_into="regions"``,
-    the label maps of several networks decide which neighboring pieces of the image belong together; see
-    `napari_dfc.regions`.
+    drawn to the same label, again and again. The label maps of several networks decide which pieces of the image belong
+    together: those that look alike (groups), or neighbors too (regions); with ``split_into="clusters"`` the last label
+    map of one network is the result. See `napari_dfc.basins` and `napari_dfc.hierarchy`.
 
     Parameters
     ----------
@@ -448,7 +460,7 @@ def segment(
     preset : {"paper", "published", "fast", "balanced", "accurate"}
         The settings to start from.
     **settings
-        Any field of `napari_dfc.Settings`, such as ``min_labels=5`` or ``seed=1``.
+        Any field of `napari_dfc.Settings`, such as ``n_groups=3`` or ``seed=1``.
 
     Returns
     -------

@@ -16,7 +16,8 @@ __all__ = ["DEFAULT_PRESET", "PRESETS", "Parameter", "PresetName", "Settings", "
 
 PresetName = Literal["paper", "published", "fast", "balanced", "accurate"]
 InputScaling = Literal["percentile", "published"]
-Pieces = Literal["clusters", "regions"]
+Pieces = Literal["groups", "regions", "clusters"]
+Extractor = Literal["both", "convolutions", "filters"]
 ContinuitySchedule = Literal["constant", "similarity", "continuity"]
 Padding = Literal["replicate", "zeros"]
 Initialization = Literal["xavier", "framework"]
@@ -102,32 +103,22 @@ class Settings:
         "The set of values to start from. paper and published compute what the article and its authors' code do.",
         basic=True,
     )
-    min_labels: int = _parameter(
-        3,
-        "Least labels",
-        "The optimization stops once no more labels than this are left. It is not the number of regions: that follows "
-        "from the image. With strokes of one class it is 1; with strokes of two or more, and with regions, all "
-        "iterations are made.",
-        unit="labels",
+    split_into: Pieces = _parameter(
+        "groups",
+        "Split into",
+        "groups: pieces of the image that look alike share a label, wherever they lie, as many labels as you ask for; "
+        "regions: every label is one connected piece, and pieces that differ or have an edge between them stay apart; "
+        "clusters: the labels that the optimization ends with, as the article has them. With strokes: always the "
+        "painted classes.",
+        basic=True,
+    )
+    n_groups: int = _parameter(
+        5,
+        "Groups",
+        "With groups: how many there are to be.",
+        unit="groups",
         least=1,
         most=1000,
-        basic=True,
-    )
-    continuity_weight: float = _parameter(
-        1.0,
-        "Continuity weight",
-        "How strongly neighboring pixels are drawn to the same label [mu]. Higher: fewer, larger, smoother regions.",
-        least=0.0,
-        most=1000.0,
-        step=0.5,
-        basic=True,
-    )
-    split_into: Pieces = _parameter(
-        "clusters",
-        "Split into",
-        "clusters: pixels that look alike share a label, wherever they lie; regions: every label is one connected "
-        "piece, and pieces that differ or have an edge between them stay apart. With strokes: always the painted "
-        "classes.",
         basic=True,
     )
     region_scale: float = _parameter(
@@ -139,13 +130,33 @@ class Settings:
         step=0.25,
         basic=True,
     )
+    continuity_weight: float = _parameter(
+        1.0,
+        "Continuity weight",
+        "How strongly neighboring pixels are drawn to the same label [mu]. Higher: fewer, larger, smoother regions.",
+        least=0.0,
+        most=1000.0,
+        step=0.5,
+        basic=True,
+    )
     region_iterations: int = _parameter(
         8,
-        "Region iterations",
-        "With regions: updates of each network, in place of Iterations. The label map after each has a say.",
+        "Voting iterations",
+        "With groups and regions: updates of each network, in place of Iterations. The label map after each has a say "
+        "on what belongs together.",
         unit="iterations",
         least=1,
         most=100_000,
+    )
+    min_labels: int = _parameter(
+        3,
+        "Least labels",
+        "With clusters: the optimization stops once no more labels than this are left. It is not the number of labels: "
+        "that follows from the image. With strokes of one class it is 1; with strokes of two or more, all iterations "
+        "are made.",
+        unit="labels",
+        least=1,
+        most=1000,
     )
     max_iterations: int = _parameter(
         60,
@@ -172,6 +183,13 @@ class Settings:
         unit="layers",
         least=1,
         most=16,
+    )
+    extractor: Extractor = _parameter(
+        "both",
+        "Features",
+        "What the labels are told apart by. convolutions: features learned from this image, as in the article; "
+        "filters: brightness, edges and curvature at four scales, for which few strokes are enough; both: with strokes "
+        "of two classes or more, learned and fixed features have their say side by side; else as convolutions.",
     )
     continuity_schedule: ContinuitySchedule = _parameter(
         "constant",
@@ -222,10 +240,19 @@ class Settings:
         2,
         "Networks",
         "With strokes of two classes or more: so many networks, each from first weights of its own and some of them at "
-        "half the resolution, are optimized side by side and averaged. With regions: one after the other.",
+        "half the resolution, are optimized side by side and averaged. With groups and regions: one after the other.",
         unit="networks",
         least=1,
         most=16,
+    )
+    edge_share: float = _parameter(
+        0.5,
+        "Edge share",
+        "With strokes of two classes or more: how much, in each pixel, the small piece of the image around it counts "
+        "that ends at edges. Higher: the painted classes follow the edges more closely; 0: they don't look at them.",
+        least=0.0,
+        most=1.0,
+        step=0.1,
     )
     full_resolution_up_to: int = _parameter(
         768,
@@ -360,13 +387,13 @@ class Settings:
         """The same settings with some of them changed."""
         return replace(self, **changes)
 
-    def makes_regions(self, has_strokes: bool) -> bool:
-        """Whether a run with these settings gives regions; with strokes it never does."""
-        return self.split_into == "regions" and not has_strokes
+    def takes_votes(self, has_strokes: bool) -> bool:
+        """Whether a run with these settings gives groups or regions; with strokes it never does."""
+        return self.split_into != "clusters" and not has_strokes
 
     def n_updates(self, has_strokes: bool) -> int:
         """After how many updates of networks a run ends, if it does not stop before."""
-        if self.makes_regions(has_strokes):
+        if self.takes_votes(has_strokes):
             return self.n_networks * self.region_iterations
         return self.max_iterations
 
@@ -375,12 +402,13 @@ class Settings:
         return asdict(self)
 
 
-#: What each preset sets differently from the defaults. What "fast", "balanced" and "accurate" do without strokes when
-#: they split into clusters, is a first guess.
+#: What each preset sets differently from the defaults. What "fast", "balanced" and "accurate" do when they split into
+#: clusters, is a first guess.
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "paper": {
             "min_labels": 1,
+            "split_into": "clusters",
             "continuity_weight": 5.0,
             "max_iterations": 500,
             "n_channels": 100,
@@ -389,6 +417,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "balance_scribbles": False,
             "similarity_weight": 1.0,
             "n_networks": 1,
+            "edge_share": 0.0,
+            "extractor": "convolutions",
             "full_resolution_up_to": 1_000_000,
             "restrict_to_scribbles": False,
             "input_scaling": "published",
@@ -397,12 +427,15 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "memory_limit": 10_000.0,  # crops would not be what the article computes
         },
         "published": {
+            "split_into": "clusters",
             "max_iterations": 1000,
             "n_channels": 100,
             "scribble_weight": 0.5,
             "balance_scribbles": False,
             "similarity_weight": 1.0,
             "n_networks": 1,
+            "edge_share": 0.0,
+            "extractor": "convolutions",
             "full_resolution_up_to": 1_000_000,
             "restrict_to_scribbles": False,
             "input_scaling": "published",
@@ -428,7 +461,7 @@ def parameters() -> tuple[Parameter, ...]:
     Examples
     --------
     >>> [parameter.name for parameter in parameters() if parameter.basic]
-    ['preset', 'min_labels', 'continuity_weight', 'split_into', 'region_scale']
+    ['preset', 'split_into', 'n_groups', 'region_scale', 'continuity_weight']
     """
     global _parameters
     if not _parameters:

@@ -42,12 +42,13 @@ class StripPass:
         tile_rows = tile_rows_of_strip(self._height, self._width, channels, dtype.itemsize, threads)
         self._strip_rows = strip_rows = TILE * tile_rows
         self._strips = [(top, min(top + strip_rows, self._height)) for top in range(0, self._height, strip_rows)]
-        self._maps = [torch.empty(self._height, self._width, channels, dtype=dtype) for _ in range(network.n_conv)]
+        self._maps = [torch.empty(self._height, self._width, channels, dtype=dtype) for _ in range(network.n_conv or 1)]
         self._gradient = torch.empty(0)  # (H, W, p), made when first needed
         self._response_gradient = torch.empty(0)  # (H, W, q), the same where as many channels allow it
-        self._moments = [Moments(full=index == network.n_conv - 1) for index in range(network.n_conv)]
-        self._convolution = StripConvolution(self._width, channels, tile_rows, dtype)
-        self._taps = torch.empty(strip_rows, self._width, 3, 3, n_inputs, dtype=dtype)
+        self._moments = [Moments(full=index == len(self._maps) - 1) for index in range(len(self._maps))]
+        if network.n_conv:
+            self._convolution = StripConvolution(self._width, channels, tile_rows, dtype)
+            self._taps = torch.empty(strip_rows, self._width, 3, 3, n_inputs, dtype=dtype)
         self._buffers = torch.empty(3, strip_rows + 2, self._width, channels, dtype=dtype)
         self._one_width = network.n_clusters == channels
         self._n_labels = network.n_clusters  # of the last pass
@@ -59,8 +60,12 @@ class StripPass:
     def take(self, task: Task) -> None:
         """Go on with another image of the same shape, in the same buffers."""
         self.task = task
-        self._padded_image = padded_image(task.image, task.single.padding)  # (H + 2, W + 2, C)
         self._mask = None if task.mask is None else task.mask[..., None].to(task.image.dtype)  # (H, W, 1)
+        if task.single.n_conv:
+            self._padded_image = padded_image(task.image, task.single.padding)  # (H + 2, W + 2, C)
+        else:  # the one map is given
+            self._maps[0].copy_(task.single.seen(task.image, task.mask).permute(1, 2, 0))
+            self._find_moments(0)
         self._n_pixels = self._height * self._width if task.mask is None else int(task.mask.sum())
         self._objective = StripObjective(
             (self._height, self._width),
@@ -91,6 +96,8 @@ class StripPass:
         *self._components, self._classifier = self.task.single.components()
         self._kernels: list[Tensor] = []
         self._scales: list[Tensor] = []
+        if not self._components:
+            self._scales.append(self._moments[0].inverse_deviation())
         for layer, component in enumerate(self._components):
             bias = component.bias
             self._kernels.append(transformed_kernel(component.kernel) if layer else kernel_matrix(component.kernel))
@@ -107,10 +114,21 @@ class StripPass:
                 values.clamp_(min=0)
                 if self._mask is not None:
                     values.mul_(self._mask[top:bottom])
-                mask = None if self._mask is None else self._mask[top:bottom].flatten(0, 1)
-                moments.add(values.flatten(0, 1), mask, self._buffer(0, bottom - top).flatten(0, 1))
+                self._add_moments(layer, top, bottom)
             moments.finish()
             self._scales.append(component.scale.double() * moments.inverse_deviation())
+
+    def _find_moments(self, layer: int) -> None:
+        """The statistics of a map that is finished."""
+        self._moments[layer].start()
+        for top, bottom in self._each_strip():
+            self._add_moments(layer, top, bottom)
+        self._moments[layer].finish()
+
+    def _add_moments(self, layer: int, top: int, bottom: int) -> None:
+        mask = None if self._mask is None else self._mask[top:bottom].flatten(0, 1)
+        buffer = self._buffer(0, bottom - top).flatten(0, 1)
+        self._moments[layer].add(self._maps[layer][top:bottom].flatten(0, 1), mask, buffer)
 
     def _image_taps(self, top: int, bottom: int) -> Tensor:
         """The 3x3 neighborhoods of a strip's pixels in the image, (n, 9 C)."""
@@ -154,9 +172,10 @@ class StripPass:
         classifier, moments = self._classifier, self._moments[-1]
         self._unit_slope, self._response_scale = folded_classifier(classifier, self._scales[-1], moments.covariance)
         self._slope = slope = self._unit_slope * classifier.scale.double()[:, None]
-        if gradients and not self._gradient.numel():
-            self._gradient = self._response_gradient = torch.empty_like(self._maps[0])
-            if not self._one_width:
+        if gradients and not self._response_gradient.numel():
+            if self.task.single.n_conv:
+                self._gradient = self._response_gradient = torch.empty_like(self._maps[0])
+            if not self._one_width or not self.task.single.n_conv:
                 self._response_gradient = self._maps[0].new_empty(self._height, self._width, len(slope))
         sums = torch.zeros(len(slope), dtype=torch.float64)
         products = torch.zeros(slope.shape, dtype=torch.float64)

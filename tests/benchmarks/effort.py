@@ -17,8 +17,9 @@ from rich.progress import track
 
 import napari_dfc as dfc
 from bench import Results, machine, parser, table, torch
-from napari_dfc.regions import Hierarchy, Votes, basins_of, contrast_of
-from napari_dfc.result import REGION_LEVEL
+from napari_dfc.basins import Votes, basins_of, contrast_of, with_even_noise
+from napari_dfc.hierarchy import merge_neighbors
+from napari_dfc.pieces import REGION_LEVEL
 from napari_dfc.segmentation import Run
 from photographs import DEFAULT_ROOT, MODES, Photograph, bsd500, score
 
@@ -39,13 +40,13 @@ def measured(photograph: Photograph, engine: dict[str, object]) -> dict[str, dic
     for n_iterations in ITERATIONS:
         for n_networks in NETWORKS:
             began = time.perf_counter()
-            contrast = contrast_of(run.plane.values)
+            contrast = contrast_of(with_even_noise(run.plane.values))
             votes = Votes(basins_of(contrast))
             for network in range(n_networks):
                 first = 1 + network * max(ITERATIONS)
                 for clusters in maps[first : first + n_iterations]:
                     votes.add(clusters, run.n_clusters)
-            labels = Hierarchy(votes.basins, votes.shares(), contrast).cut(REGION_LEVEL)
+            labels = merge_neighbors(votes.basins, votes.shares(), contrast).cut(REGION_LEVEL)
             seconds = time.perf_counter() - began + each * n_networks * (n_iterations + 1)
             found[f"{n_networks} networks, {n_iterations}"] = {
                 **score(labels, photograph.annotations),

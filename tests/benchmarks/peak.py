@@ -21,8 +21,8 @@ import sys, json, resource, numpy as np, torch
 import napari_dfc as dfc
 size, channels, device, threads = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 image = np.random.default_rng(0).random((size, size, 3), dtype=np.float32)
-settings = dfc.Settings(n_channels=channels, max_iterations=3, min_labels=1, device=device, threads=threads,
-                        padding="zeros", memory_limit=float(sys.argv[5]))
+settings = dfc.Settings(split_into="clusters", n_channels=channels, max_iterations=3, min_labels=1, device=device,
+                        threads=threads, padding="zeros", memory_limit=float(sys.argv[5]))
 dfc.segment(image[:64, :64].copy(), **settings.as_dict())  # loads what is loaded once
 before = held()  # the scaled channels are part of the run, and of what is foretold
 run = dfc.Run(image, settings=settings)

@@ -23,8 +23,9 @@ from sklearn.cluster import KMeans
 
 import napari_dfc as dfc
 from bench import Results, interval, machine, parser, table, torch
-from napari_dfc.regions import Hierarchy, basins_of, contrast_of
-from napari_dfc.result import REGION_LEVEL
+from napari_dfc.basins import basins_of, contrast_of, means_over
+from napari_dfc.hierarchy import merge_neighbors
+from napari_dfc.pieces import REGION_LEVEL
 from photographs import DEFAULT_ROOT, MODES, Photograph, bsd500, score, voc2012
 
 Labels = NDArray[np.integer]
@@ -53,11 +54,8 @@ def by_lab(image: NDArray[np.uint8]) -> Iterator[tuple[str, Labels]]:
     values = np.moveaxis(rgb2lab(image), 2, 0).astype(np.float32)  # (3, H, W)
     contrast = contrast_of(values)
     basins = basins_of(contrast)
-    sizes = np.bincount(basins.ravel())[1:]
-    sums = [np.bincount(basins.ravel(), channel.ravel())[1:] for channel in values]
-    means = np.stack(sums, axis=1) / sizes[:, None]
-    features = means / np.sqrt(values.reshape(3, -1).var(1).sum())
-    hierarchy = Hierarchy(basins, features.astype(np.float32), contrast)
+    features = means_over(basins, values) / np.float32(np.sqrt(values.reshape(3, -1).var(1).sum()))
+    hierarchy = merge_neighbors(basins, features, contrast)
     for scale in SCALES:
         yield f"scale {scale:g}", hierarchy.cut(scale * REGION_LEVEL)
 

@@ -69,6 +69,7 @@ def measure(size: int, runs: int, seconds: float) -> dict[str, list[float]]:
     viewer.add_image(image_of(size))
     widget = SegmentWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Segment")
+    widget.form.control("split_into").value = "clusters"  # which can go on for as long as it is measured
     widget.form.control("min_labels").value = 1
     widget.form.control("max_iterations").value = 100_000
     gaps = Gaps()

@@ -11,7 +11,7 @@ import napari_dfc as dfc
 from napari_dfc.gui.layers import METADATA_KEY
 from napari_dfc.gui.worker import LayerRun
 
-SHORT = {"preset": "fast", "max_iterations": 6, "n_channels": 12, "min_labels": 1}
+SHORT = {"preset": "fast", "split_into": "clusters", "max_iterations": 6, "n_channels": 12, "min_labels": 1}
 
 
 def test_segment_layer_gives_the_labels_of_segment_over_the_layer(tissue: np.ndarray) -> None:
@@ -20,7 +20,7 @@ def test_segment_layer_gives_the_labels_of_segment_over_the_layer(tissue: np.nda
     np.testing.assert_array_equal(labels.data, dfc.segment(tissue, **SHORT).labels)
     assert labels.scale.tolist() == [0.3, 0.2]
     assert labels.units == image.units
-    assert labels.name == "cells regions"
+    assert labels.name == "cells segmentation"
     assert labels.metadata[METADATA_KEY]["settings"]["n_channels"] == 12
 
 

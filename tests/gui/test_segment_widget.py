@@ -28,7 +28,8 @@ def widget(viewer: ViewerModel, qtbot: QtBot) -> SegmentWidget:
 
 def shorten(widget: SegmentWidget, iterations: int) -> None:
     """Little to compute, and no early end."""
-    for name, value in {"max_iterations": iterations, "n_channels": 12, "min_labels": 1}.items():
+    chosen = {"split_into": "clusters", "max_iterations": iterations, "n_channels": 12, "min_labels": 1}
+    for name, value in chosen.items():
         widget.form.control(name).value = value
 
 

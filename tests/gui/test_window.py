@@ -38,7 +38,8 @@ def docked(window: napari.Viewer, iterations: int = 100_000) -> SegmentWidget:
     """The widget as the menu opens it, with little to compute."""
     _, widget = window.window.add_plugin_dock_widget("napari-dfc", "Segment")
     assert isinstance(widget, SegmentWidget)
-    for name, value in {"max_iterations": iterations, "n_channels": 12, "min_labels": 1}.items():
+    chosen = {"split_into": "clusters", "max_iterations": iterations, "n_channels": 12, "min_labels": 1}
+    for name, value in chosen.items():
         widget.form.control(name).value = value
     return widget
 
@@ -97,6 +98,7 @@ def test_closing_the_dock_meanwhile_keeps_what_there_is(
 ) -> None:
     window.add_image(tissue)
     dock, widget = window.window.add_plugin_dock_widget("napari-dfc", "Segment")
+    widget.form.control("split_into").value = "clusters"
     widget.form.control("max_iterations").value = 100_000
     widget.form.control("min_labels").value = 1
     run = filled(widget.start())
@@ -134,7 +136,9 @@ def test_two_docks_run_side_by_side(window: napari.Viewer, tissue: np.ndarray, f
     window.add_image(tissue)
     second = SegmentWidget(window)
     window.window.add_dock_widget(second, name="Segment too")
-    second.form.show_settings(second.form.settings().change(max_iterations=100_000, min_labels=1))
+    second.form.show_settings(
+        second.form.settings().change(split_into="clusters", max_iterations=100_000, min_labels=1)
+    )
     runs = [filled(widget.start()) for widget in (docked(window), second)]
     for run in runs:
         run.stop()
@@ -144,7 +148,7 @@ def test_two_docks_run_side_by_side(window: napari.Viewer, tissue: np.ndarray, f
 def test_blocking_console_call_takes_the_displayed_plane(window: napari.Viewer, tissue: np.ndarray) -> None:
     stack = window.add_image(np.stack([np.zeros_like(tissue[..., 0]), tissue[..., 0]]))
     window.dims.set_current_step(0, 1)
-    settings = {"max_iterations": 4, "n_channels": 12}
+    settings = {"split_into": "clusters", "max_iterations": 4, "n_channels": 12}
     labels = window.add_layer(dfc.segment_layer(stack, **settings))
     np.testing.assert_array_equal(labels.data[0], dfc.segment(tissue[..., 0], **settings).labels)
     assert labels.translate[0] == 1

@@ -12,14 +12,14 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QRunnable, QThreadPool
 
 import napari_dfc as dfc
+from napari_dfc.basins import Votes
 from napari_dfc.gui.layers import METADATA_KEY, image_plane
 from napari_dfc.gui.worker import LayerRun, Progress, RunInputs, gather
-from napari_dfc.regions import Votes
 from napari_dfc.segmentation import Run
 
 Wait = Callable[[LayerRun], LayerRun]
 
-SHORT = dfc.Settings(max_iterations=8, n_channels=12, min_labels=1)
+SHORT = dfc.Settings(split_into="clusters", max_iterations=8, n_channels=12, min_labels=1)
 ENDLESS = SHORT.change(max_iterations=100_000)
 
 
@@ -29,7 +29,7 @@ def run_over(viewer: ViewerModel, image: Image, settings: dfc.Settings = SHORT, 
 
 def test_result_is_that_of_segment(viewer: ViewerModel, image: Image, finish: Wait) -> None:
     run = finish(run_over(viewer, image))
-    expected = dfc.segment(image.data, max_iterations=8, n_channels=12, min_labels=1)
+    expected = dfc.segment(image.data, split_into="clusters", max_iterations=8, n_channels=12, min_labels=1)
     np.testing.assert_array_equal(run.layer.data, expected.labels)
     assert run.layer in viewer.layers
     assert run.outcome == f"{expected.n_labels} labels after 8 iterations: all iterations were made."
@@ -47,6 +47,15 @@ def test_regions_replace_the_preview_even_where_their_numbers_need_more_bytes(
     assert run.layer.data.dtype == np.uint16
     assert run.outcome == f"{expected.n_labels} labels after 6 iterations: all iterations were made."
     assert run.layer.metadata[METADATA_KEY]["result"]["split_into"] == "regions"
+
+
+def test_groups_are_as_many_as_were_asked_for(viewer: ViewerModel, image: Image, finish: Wait) -> None:
+    settings = dfc.Settings(n_channels=12, region_iterations=3, n_groups=4)
+    run = finish(run_over(viewer, image, settings))
+    np.testing.assert_array_equal(run.layer.data, dfc.segment(image.data, **settings.as_dict()).labels)
+    assert np.unique(run.layer.data).tolist() == [1, 2, 3, 4]
+    assert run.outcome == "4 labels after 6 iterations: all iterations were made."
+    assert run.layer.metadata[METADATA_KEY]["result"]["split_into"] == "groups"
 
 
 def test_stop_while_regions_merge_keeps_clusters_at_once(
@@ -69,7 +78,7 @@ def test_stop_while_regions_merge_keeps_clusters_at_once(
     run.stop()
     assert time.perf_counter() - began < 1
     going_on.set()
-    assert "Merging regions ..." in words
+    assert "Merging into regions ..." in words
     assert run.layer.data.max() == run.result.n_labels <= 12
     assert "stopped before there were regions" in run.result.note
 
@@ -77,7 +86,7 @@ def test_stop_while_regions_merge_keeps_clusters_at_once(
 def test_second_run_makes_a_second_layer(viewer: ViewerModel, image: Image, finish: Wait) -> None:
     first, second = finish(run_over(viewer, image)), finish(run_over(viewer, image))
     assert first.layer is not second.layer
-    assert [layer.name for layer in viewer.layers] == ["cells", "cells regions", "cells regions [1]"]
+    assert [layer.name for layer in viewer.layers] == ["cells", "cells segmentation", "cells segmentation [1]"]
 
 
 def test_two_runs_at_once_do_not_mix(viewer: ViewerModel, image: Image, finish: Wait) -> None:
@@ -245,7 +254,7 @@ def test_replacing_the_preview_s_data_ends_the_run(
 def test_changing_the_image_meanwhile_changes_nothing(
     viewer: ViewerModel, image: Image, filled: Wait, finish: Wait
 ) -> None:
-    expected = dfc.segment(image.data, max_iterations=60, n_channels=12, min_labels=1).labels
+    expected = dfc.segment(image.data, split_into="clusters", max_iterations=60, n_channels=12, min_labels=1).labels
     run = filled(run_over(viewer, image, SHORT.change(max_iterations=60)))
     image.data = np.zeros((9, 9, 3), np.uint8)
     finish(run)

@@ -89,7 +89,7 @@ def segment_layer(
     return new_labels_layer(
         where,
         result.labels,
-        f"{layer.name} regions",
+        f"{layer.name} segmentation",
         colors=inputs.colors(result.numbers_during_run),
         metadata=inputs.metadata(result),
     )

@@ -84,10 +84,10 @@ class RunInputs:
     def plan(self, settings: Settings) -> Plan:
         """What a run will need, without PyTorch; before that is loaded, as if on the CPU."""
         device = choose_device(settings.device) if torch_is_loaded() else Device("cpu", "CPU", "")
-        factors: tuple[int, ...] = (1,)
-        if self.strokes is not None and settings.restrict_to_scribbles:
-            factors = wanted_factors(self.plane.shape, settings)
-        return make_plan(self.plane.shape, self.n_channels, settings, device, factors=factors)
+        if self.strokes is None or not settings.restrict_to_scribbles:
+            return make_plan(self.plane.shape, self.n_channels, settings, device)
+        factors = wanted_factors(self.plane.shape, settings)  # as for two classes; further ones take little more
+        return make_plan(self.plane.shape, self.n_channels, settings, device, factors=factors, n_clusters=2)
 
     def prepare(self, settings: Settings) -> Run:
         """Load PyTorch, read the image data and check everything; errors as in `napari_dfc.segment`."""
@@ -268,8 +268,8 @@ class LayerRun:
         yield Progress(0, total, f"Starting on {run.device.title} ...", run.blank())
         self._shown.wait(PREVIEW_PATIENCE)
         yield from self._optimize(run)
-        if self.settings.makes_regions(has_strokes=self.inputs.strokes is not None):
-            yield Progress(run.n_updates, run.n_updates, "Merging regions ...")
+        if self.settings.takes_votes(has_strokes=self.inputs.strokes is not None):
+            yield Progress(run.n_updates, run.n_updates, f"Merging into {self.settings.split_into} ...")
         return None if self._called_off else run.result()
 
     def _optimize(self, run: Run) -> Generator[Progress, None, None]:
@@ -320,7 +320,7 @@ class LayerRun:
             self._filled = True
 
     def _add_layer(self, labels: NDArray[Any], numbers: Sequence[int]) -> None:
-        name = f"{self.inputs.names[0]} regions"
+        name = f"{self.inputs.names[0]} segmentation"
         colors = self.inputs.colors({number: number for number in numbers})
         self.layer = new_labels_layer(self.inputs.plane, labels, name, colors=colors, metadata={})
         selected = list(self.viewer.layers.selection)

@@ -1,0 +1,109 @@
+"""What is kept of a run in which label maps voted: its regions, its groups, and how either would merge further."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dfc.basins import means_over
+from napari_dfc.hierarchy import Hierarchy, merge_alike
+from napari_dfc.images import Plane
+from napari_dfc.numbering import apply_numbers, label_numbers
+from napari_dfc.settings import Settings
+
+__all__ = ["REGION_LEVEL", "KeptPieces", "groups_of"]
+
+#: Level of a hierarchy at which it is cut for ``region_scale=1``; measured in docs/benchmarks.md.
+REGION_LEVEL = 0.04
+
+#: Regions that groups are made of, at most: finding groups takes time with their square.
+MOST_REGIONS = 1500
+
+
+def groups_of(
+    regions: Hierarchy, votes: NDArray[np.float32], plane: Plane, cancelled: Callable[[], bool] = lambda: False
+) -> Hierarchy:
+    """The order in which regions that look alike merge, wherever they lie.
+
+    Parameters
+    ----------
+    regions : Hierarchy
+        Of basins; what it leaves of them when no more than `MOST_REGIONS` are left is merged further.
+    votes : (S, D) ndarray of float32
+        What the label maps say of each basin, of unit variance over the pixels.
+    plane : Plane
+        Its channels, brought to unit variance together, count as much as the votes.
+    cancelled : callable, optional
+        Asked now and then; once it is true, `Cancelled` is raised.
+
+    Returns
+    -------
+    Hierarchy
+    """
+    pieces = regions.cut_to(MOST_REGIONS)
+    inside = plane.values.reshape(len(plane.values), -1) if plane.mask is None else plane.values[:, plane.mask]
+    variance = float(inside.var(1, dtype=np.float64).sum())
+    brightness = means_over(pieces, plane.values) / np.float32(np.sqrt(variance) or 1.0)
+    return merge_alike(pieces, np.hstack([regions.average(votes, MOST_REGIONS), brightness]), cancelled)
+
+
+@dataclass(frozen=True, eq=False)
+class KeptPieces:
+    """Regions and groups at any scale and number, and how distinct those of the run are.
+
+    Parameters
+    ----------
+    regions : Hierarchy
+    votes : (S, D) ndarray of float32
+        Of every basin.
+    plane : Plane
+    settings : Settings
+    made_groups : Hierarchy, optional
+        `groups_of` these regions, where they are made already.
+    """
+
+    regions: Hierarchy
+    votes: NDArray[np.float32]
+    plane: Plane
+    settings: Settings
+    made_groups: Hierarchy | None = None
+
+    @cached_property
+    def groups(self) -> Hierarchy:
+        """How regions merge into groups; found when first asked for, which takes up to a second."""
+        return self.made_groups or groups_of(self.regions, self.votes, self.plane)
+
+    def labels(self) -> NDArray[np.unsignedinteger[Any]]:
+        """What the settings ask for, numbered by falling area, (H, W)."""
+        settings = self.settings
+        if settings.split_into == "groups":
+            return self.groups_at(settings.n_groups)
+        return self.regions_at(settings.region_scale)
+
+    def regions_at(self, scale: float) -> NDArray[np.unsignedinteger[Any]]:
+        """The regions at a scale, numbered by falling area, (H, W)."""
+        return self._numbered(self.regions.cut(REGION_LEVEL * scale))
+
+    def groups_at(self, n_groups: int) -> NDArray[np.unsignedinteger[Any]]:
+        """So many groups, numbered by falling area, (H, W)."""
+        return self._numbered(self.groups.cut_to(n_groups))
+
+    def probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """How distinct each piece is, twice: there is no second channel."""
+        settings = self.settings
+        if settings.split_into == "groups":
+            distinctness = self.groups.distinctness(self.groups.level_of(settings.n_groups))
+        else:
+            distinctness = self.regions.distinctness(REGION_LEVEL * settings.region_scale)
+        return distinctness, distinctness
+
+    def _numbered(self, pieces: NDArray[np.int32]) -> NDArray[np.unsignedinteger[Any]]:
+        index = pieces - 1  # -1 where masked
+        mask = self.plane.mask
+        inside = index if mask is None else index[mask]
+        return apply_numbers(index, label_numbers(np.bincount(inside.ravel())), mask)
