@@ -145,3 +145,15 @@ def test_means_over_pieces_leave_masked_pixels_out() -> None:
     pieces = np.array([[2, 1, 0], [2, 2, 0]], dtype=np.int32)
     values = np.stack([np.arange(6.0).reshape(2, 3), np.ones((2, 3))])
     assert means_over(pieces, values) == pytest.approx(np.array([[1.0, 1.0], [7 / 3, 1.0]]))
+
+
+def test_channels_that_never_vary_and_dead_pixels_do_not_hide_a_dark_ground() -> None:
+    values = np.random.default_rng(0).poisson(20.0, size=(1, 60, 60)).astype(np.float64)
+    values[:, 20:30, 20:30] += 400
+    green = np.concatenate([np.zeros_like(values), values, np.zeros_like(values)])
+    assert np.array_equal(with_even_noise(green)[1], with_even_noise(values)[0])
+    assert not with_even_noise(green)[[0, 2]].any()
+    dead = 100 + values
+    dead[0, 0, 0] = 0
+    assert with_even_noise(dead)[0, 1:].max() == pytest.approx(with_even_noise(values)[0, 1:].max(), abs=0.05)
+    assert with_even_noise(dead) is not dead

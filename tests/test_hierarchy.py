@@ -138,7 +138,6 @@ def test_groups_are_no_more_than_there_are_regions_and_no_fewer_than_one() -> No
     hierarchy = merge_alike(np.array([[1, 0, 2]], dtype=np.int32), np.float32([[0], [3]]))
     assert hierarchy.cut_to(5).tolist() == [[1, 0, 2]]
     assert hierarchy.cut_to(1).tolist() == [[1, 0, 1]]
-    assert [hierarchy.level_of(n_groups) for n_groups in (5, 2, 1)] == [0.0, 0.0, 4.5]
     assert merge_alike(np.ones((2, 2), dtype=np.int32), np.float32([[0]])).cut_to(3).tolist() == [[1, 1], [1, 1]]
 
 
@@ -153,3 +152,13 @@ def test_merging_into_groups_ends_once_nobody_waits() -> None:
     features = np.random.default_rng(0).random((400, 2), dtype=np.float32)
     with pytest.raises(Cancelled):
         merge_alike(np.arange(1, 401, dtype=np.int32).reshape(20, 20), features, lambda: True)
+
+
+def test_distinctness_at_a_number_is_that_of_its_last_merge() -> None:
+    hierarchy = merge_alike(np.arange(1, 5, dtype=np.int32)[None], np.float32([[0], [0], [2], [6]]))
+    assert hierarchy.levels.tolist() == pytest.approx([0.0, 8 / 3, 64 / 3])  # 2/3 * 2 ** 2; 3/4 * (6 - 2/3) ** 2
+    # three left, nothing paid so far; the equal ones would merge at no cost while four are left
+    assert hierarchy.distinctness_at(4)[0].tolist() == [0.0, 0.0, 1.0, 1.0]
+    assert hierarchy.distinctness_at(3)[0].tolist() == [1.0, 1.0, 1.0, 1.0]
+    assert hierarchy.distinctness_at(2)[0].tolist() == pytest.approx([1 - 1 / 8] * 4)
+    assert hierarchy.distinctness_at(1)[0].tolist() == [1.0] * 4

@@ -100,14 +100,16 @@ def test_regions_take_memory_that_the_limit_counts() -> None:
     assert limited.bytes <= plain.bytes
 
 
-def test_following_edges_takes_memory_once_the_iterations_are_over() -> None:
-    settings = Settings(n_channels=2, n_conv=1)  # less than what follows, so that the end is what counts
-    shape = (1000, 1000)
-    without = make_plan(shape, 3, settings.change(edge_share=0.0), CPU, n_clusters=20).bytes
-    with_edges = make_plan(shape, 3, settings, CPU, n_clusters=20).bytes
-    at_the_end = 1000 * 1000 * (40 + 4 * (3 + 20))  # contrast and basins, the image, all shares
-    assert with_edges == max(without, at_the_end)
-    assert with_edges == make_plan(shape, 3, settings.change(split_into="clusters"), CPU, n_clusters=20).bytes
+def test_what_follows_the_iterations_takes_memory_too() -> None:
+    settings = Settings(n_channels=2, n_conv=1, extractor="convolutions")  # less than what follows
+    shape, factors = (1000, 1000), (4, 4)
+    plans = {
+        share: make_plan(shape, 3, settings.change(edge_share=share), CPU, factors=factors, n_clusters=20).bytes
+        for share in (0.0, 0.5)
+    }
+    # the image and three responses of all classes, 4 bytes each; with edges contrast and basins
+    assert plans[0.5] == 1000 * 1000 * (40 + 4 * (3 + 3 * 20))
+    assert plans[0.0] == 1000 * 1000 * 4 * (3 + 3 * 20)
 
 
 def test_filters_take_memory_for_their_responses() -> None:

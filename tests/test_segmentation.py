@@ -12,8 +12,11 @@ from skimage.measure import label
 import napari_dfc as dfc
 from napari_dfc import hierarchy, segmentation
 from napari_dfc.basins import basins_of, contrast_of
+from napari_dfc.ensemble import predictor_for
 from napari_dfc.network import Network
 from napari_dfc.optimization import Iteration, optimize
+from napari_dfc.prediction import Picture
+from napari_dfc.result import network_for
 from napari_dfc.samples import read_sample
 from napari_dfc.scribbles import unpack
 from napari_dfc.segmentation import Run
@@ -544,9 +547,9 @@ def test_a_larger_scale_gives_fewer_regions_and_the_finer_result_the_same_ones()
 
 
 def test_a_result_with_clusters_has_no_regions() -> None:
-    with pytest.raises(ValueError, match="this result has clusters"):
+    with pytest.raises(ValueError, match="this result has clusters alone"):
         dfc.segment(nuclei(), **FAST).regions_at(1.0)
-    with pytest.raises(ValueError, match="this result has clusters"):
+    with pytest.raises(ValueError, match="this result has clusters alone"):
         dfc.segment(nuclei(), **FAST).groups_at(3)
 
 
@@ -683,8 +686,9 @@ def test_fewer_groups_join_those_of_more_without_another_run() -> None:
     regions = dfc.segment(image, **REGIONS)
     assert np.array_equal(result.regions_at(1.0), regions.labels)
     assert np.array_equal(regions.groups_at(6), result.labels)
-    with pytest.raises(ValueError, match="n_groups is 0"):
-        result.groups_at(0)
+    for wrong in (0, 2.5, True):
+        with pytest.raises(ValueError, match=f"n_groups is {wrong}; accepted is a whole number"):
+            result.groups_at(wrong)
 
 
 def test_groups_leave_masked_pixels_alone_and_say_how_distinct_they_are() -> None:
@@ -724,9 +728,9 @@ def test_the_record_of_groups_repeats_them() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (3, 3)])
 def test_a_tiny_image_has_groups(shape: tuple[int, int]) -> None:
     image = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
-    labels = dfc.segment(image, **GROUPS, n_groups=4).labels
-    assert np.unique(labels).tolist() == list(range(1, labels.max() + 1))
-    assert labels.max() <= 4
+    result = dfc.segment(image, **GROUPS, n_groups=40)
+    assert np.unique(result.labels).tolist() == list(range(1, result.n_labels + 1))
+    assert result.note == f"{result.n_labels} groups, fewer than the 40 asked for: there are no more pieces"
 
 
 # ---------------------------------------------------------------------- classes and edges
@@ -752,14 +756,69 @@ def test_painted_classes_follow_edges_by_their_share() -> None:
 
 def test_confidence_of_painted_classes_is_that_of_their_labels() -> None:
     image, painted = tissue_with_strokes()
-    result = dfc.segment(image, scribbles=painted, preset="fast", max_iterations=5)
-    shares = result._response._shares
-    classes = np.array(sorted(set(np.unique(painted)) - {0}))
-    assert np.array_equal(classes[shares.argmax(-1)], result.labels)
-    assert shares.sum(-1) == pytest.approx(1.0, abs=1e-5)
-    assert result.confidence == pytest.approx(shares.max(-1))
-    ordered = np.sort(shares, axis=-1)
-    assert result.margin == pytest.approx(ordered[..., -1] - ordered[..., -2], abs=1e-6)
+    share = 0.7
+    run = Run(image, scribbles=painted, settings=dfc.Settings.from_preset("fast", max_iterations=5, edge_share=share))
+    plain = Run(image, scribbles=painted, settings=run.settings.change(edge_share=0.0))
+    for each in (run, plain):
+        for iteration in each:
+            last = iteration
+    # an independent mean over basins of what the networks say
+    network = network_for(plain.plane, plain.settings, plain.n_clusters, plain._factors)
+    network.load_state_dict(dict(last.weights))
+    picture, predictor = Picture(torch.from_numpy(plain.plane.values)), predictor_for(network)
+    predictor.measure(picture)
+    shares = np.zeros((*painted.shape, plain.n_clusters))
+    for block in predictor.blocks(picture):
+        shares[block.rows, block.columns] = block.values.softmax(-1).detach().numpy()
+    basins = basins_of(contrast_of(plain.plane.values), most=np.inf)
+    mixed = shares.copy()
+    for number in range(1, basins.max() + 1):
+        inside = basins == number
+        mixed[inside] = share * shares[inside].mean(0) + (1 - share) * shares[inside]
+    result = run.result()
+    assert np.array_equal(run.scribbles.classes, sorted(set(np.unique(painted)) - {0}))
+    agree = np.array(run.scribbles.classes)[mixed.argmax(-1)] == result.labels
+    ordered = np.sort(mixed, axis=-1)
+    assert agree[ordered[..., -1] - ordered[..., -2] > 1e-5].all()
+    assert result.confidence == pytest.approx(ordered[..., -1], abs=1e-5)
+    assert result.margin == pytest.approx(ordered[..., -1] - ordered[..., -2], abs=1e-5)
+
+
+def test_a_stop_while_classes_are_drawn_to_edges_keeps_the_last_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, painted = tissue_with_strokes()
+    run = Run(image, scribbles=painted, settings=dfc.Settings.from_preset("fast", max_iterations=3))
+    for iteration in run:
+        last = run.preview(iteration)
+
+    def contrast_and_stop(*arguments: object) -> np.ndarray:
+        run.cancel()
+        return contrast_of(*arguments)
+
+    monkeypatch.setattr("napari_dfc.result.contrast_of", contrast_and_stop)
+    result = run.result()
+    assert np.array_equal(result.labels, last)
+    assert "topped before the classes were drawn" in result.note
+
+
+def test_too_little_memory_for_edges_keeps_the_last_map_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, painted = tissue_with_strokes()
+    run = Run(image, scribbles=painted, settings=dfc.Settings.from_preset("fast", max_iterations=3))
+    for iteration in run:
+        last = run.preview(iteration)
+
+    def scarce(*_: object) -> np.ndarray:
+        raise MemoryError
+
+    monkeypatch.setattr("napari_dfc.result.contrast_of", scarce)
+    result = run.result()
+    assert np.array_equal(result.labels, last)
+    assert "oo little memory was left" in result.note
+
+
+def test_a_result_of_strokes_has_no_groups_and_says_why() -> None:
+    image, painted = tissue_with_strokes()
+    with pytest.raises(ValueError, match="this result has the painted classes alone"):
+        dfc.segment(image, scribbles=painted, preset="fast", max_iterations=2).groups_at(3)
 
 
 def test_without_an_edge_share_the_labels_are_the_last_maps() -> None:
@@ -780,7 +839,7 @@ def test_classes_of_a_run_that_was_called_off_are_the_last_maps() -> None:
             run.cancel()
     result = run.result()
     assert np.array_equal(result.labels, last)
-    assert "stopped before the classes were drawn to the edges" in result.note
+    assert "topped before the classes were drawn to the image's edges" in result.note
 
 
 def test_classes_follow_edges_where_pixels_are_masked() -> None:

@@ -28,7 +28,7 @@ N_COMPONENTS = 32
 def with_even_noise(
     values: NDArray[np.floating[Any]], mask: NDArray[np.bool_] | None = None
 ) -> NDArray[np.floating[Any]]:
-    r"""An image on dark ground by the square root of its brightness; any other as it is.
+    r"""Take the square root of the brightness of an image on dark ground; leave any other as it is.
 
     Where light was counted, as in fluorescence, noise grows with the root of the brightness, and blur makes the edge
     of what is bright steepest too far within. By its root, noise is the same everywhere.
@@ -46,8 +46,8 @@ def with_even_noise(
 
     Notes
     -----
-    With :math:`b` the least value of a channel and :math:`t` its 99.9 percentile, its brightness is
-    :math:`(I - b) / (t - b)`. The ground is dark if the median brightness of every channel is below `DARK`.
+    With :math:`b` and :math:`t` the 0.1 and 99.9 percentiles of a channel, its brightness is :math:`(I - b) / (t - b)`.
+    The ground is dark if the median brightness of every channel that varies is below `DARK`.
 
     References
     ----------
@@ -63,11 +63,14 @@ def with_even_noise(
     [4.0, 3.0, 0.0, 4.0]
     """
     inside = values.reshape(len(values), -1) if mask is None else values[:, mask]
-    low, (median, high) = inside.min(1), np.percentile(inside, (50, 99.9), axis=1)
-    if not (median - low < DARK * (high - low)).all():
+    low, median, high = np.percentile(inside, (0.1, 50, 99.9), axis=1)
+    varies = high > low
+    if not varies.any() or not (median - low < DARK * (high - low))[varies].all():
         return values
-    brightness = (values - low[:, None, None]) / (high - low)[:, None, None]
-    rooted: NDArray[np.floating[Any]] = np.sqrt(np.maximum(brightness, 0)).astype(values.dtype)
+    span = np.where(varies, high - low, 1)[:, None, None]
+    rooted: NDArray[np.floating[Any]] = np.sqrt(np.maximum((values - low[:, None, None]) / span, 0)).astype(
+        values.dtype
+    )
     return rooted
 
 

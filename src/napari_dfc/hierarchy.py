@@ -32,8 +32,8 @@ class Hierarchy:
     pieces : (H, W) ndarray of int32
         1 to their number, S; 0 where masked. Kept as an attribute.
     merges : (M, 2) ndarray of int64
-        Indices of two pieces, counted from 0: what the second has become part of by then becomes part of that of the
-        first. Kept as an attribute.
+        Each row merges two pieces, counted from 0, that may have been merged with others before; the merged piece goes
+        by the first index. Kept as an attribute.
     costs : (M,) ndarray of float64
         Of every merge.
 
@@ -72,7 +72,7 @@ class Hierarchy:
         return self._numbered(self._after(self._n_made(level)))
 
     def cut_to(self, n_left: int) -> NDArray[np.int32]:
-        """What is left once no more than a number are, or as few as merging comes to.
+        """Merge until at most a number of pieces is left, or no merge.
 
         Parameters
         ----------
@@ -85,11 +85,6 @@ class Hierarchy:
             1 to the number of merged pieces; 0 where masked.
         """
         return self._numbered(self._after(self._n_pieces - n_left))
-
-    def level_of(self, n_left: int) -> float:
-        """The level of the last merge before no more than a number are left; 0 where there are so few at once."""
-        n_made = min(self._n_pieces - n_left, len(self.levels))
-        return float(self.levels[n_made - 1]) if n_made > 0 else 0.0
 
     def distinctness(self, level: float) -> NDArray[np.float32]:
         """How far each merged piece stands out from those it could merge with.
@@ -105,12 +100,20 @@ class Hierarchy:
             1 less the ratio of the level to that at which the pixel's piece merges next, in 0 to 1; 1 where it never
             does, NaN where masked.
         """
-        n_made = self._n_made(level)
+        return self._distinctness(self._n_made(level), level)
+
+    def distinctness_at(self, n_left: int) -> NDArray[np.float32]:
+        """The same for what `cut_to` leaves."""
+        n_made = min(max(self._n_pieces - n_left, 0), len(self.merges))
+        return self._distinctness(n_made, float(self.levels[n_made - 1]) if n_made else 0.0)
+
+    def _distinctness(self, n_made: int, level: float) -> NDArray[np.float32]:
         merged = self._after(n_made)
         following = np.full(merged.max() + 1, np.inf)
         for (one, other), cost in zip(self.merges[n_made:][::-1], self.levels[n_made:][::-1], strict=True):
             following[merged[one]] = following[merged[other]] = cost
-        found = 1 - level / following
+        # what merges next at no cost does not stand out, whatever the level
+        found = np.where(following > 0, 1 - level / np.where(following > 0, following, 1), 0)
         return np.concatenate([[np.nan], found[merged]]).astype(np.float32)[self.pieces]
 
     def average(self, features: NDArray[np.float32], n_left: int) -> NDArray[np.float32]:

@@ -112,10 +112,9 @@ def make_plan(
         crop = (math.ceil(shape[0] / down), math.ceil(shape[1] / across))
         needed = _bytes(shape, crop, *kind)
     besides = _bytes_of_slic(shape, n_inputs) if settings.superpixels and device.name == "cpu" else 0
-    if n_clusters is not None and settings.edge_share:  # at the end, when nothing of the iterations is left
-        besides = max(
-            besides, _bytes_of_regions(math.prod(shape)) + math.prod(shape) * (n_inputs + n_clusters) * _FLOAT
-        )
+    if factors is not None and n_clusters is not None:  # at the end, when nothing of the iterations is left
+        at_edges = _bytes_of_regions(math.prod(shape)) if settings.edge_share else 0
+        besides = max(besides, at_edges + math.prod(shape) * (n_inputs + 3 * n_clusters) * _FLOAT)
     return Plan(max(needed, besides), crop, down * across, limit, max(whole, besides))
 
 
@@ -186,12 +185,13 @@ def _bytes(
     n_clusters: int | None,
 ) -> int:
     n_pixels = math.prod(shape)
+    is_ensemble = factors is not None
     n_learned = int(settings.extractor != "filters")
     if factors is not None:
         n_learned = len(factors) - int(settings.extractor != "convolutions")
     factors = factors or (1,)
     image = n_pixels * (n_inputs * _FLOAT + 4)  # label maps of a byte or two
-    if settings.takes_votes(has_strokes=n_clusters is not None):
+    if settings.takes_votes(has_strokes=is_ensemble):
         image += _bytes_of_regions(n_pixels)
     if settings.superpixels:
         # each pixel's superpixel, and in a pass its bin, a step on the way there, and the label it is drawn to
@@ -206,15 +206,18 @@ def _bytes(
     each += [_filter_bytes(_divided(crop, factor), n_inputs, settings, n_clusters) for factor in factors[n_learned:]]
     if n_clusters is not None:
         of_response = n_clusters * _FLOAT
-        if len(factors) > 1:
+        if is_ensemble:
             image += 2 * of_response * math.prod(crop)  # one network's probabilities, and the mean
         # the gradient of the response and, of several networks, each one's probabilities
         each = [
-            one + of_response * math.prod(_divided(crop, factor)) * (2 if len(factors) > 1 else 1)
+            one + of_response * math.prod(_divided(crop, factor)) * (2 if is_ensemble else 1)
             for one, factor in zip(each, factors, strict=True)
         ]
-    # on the CPU every network keeps its maps for the next iteration; elsewhere they are free after each pass
-    return image + (sum(each) if device.name == "cpu" else max(each))
+    # on the CPU every network keeps its maps for the next iteration; elsewhere only fixed features stay after each pass
+    if device.name == "cpu":
+        return image + sum(each)
+    kept = [math.prod(_divided(crop, factor)) * N_FILTERS * n_inputs * _FLOAT for factor in factors[n_learned:]]
+    return image + max(each) + sum(kept)
 
 
 def _bytes_of_slic(shape: tuple[int, int], n_inputs: int) -> int:

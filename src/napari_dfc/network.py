@@ -72,8 +72,9 @@ class Network(nn.Module):
     """From an image to the normalized response, whose largest channel is a pixel's cluster.
 
     `n_conv` times 3x3 convolution, ReLU, batch normalization; then a 1x1 convolution and a last batch normalization.
-    Without a convolution, the features are fixed: what `filter_responses` says of the image, brought to zero mean and
-    unit variance.
+    Without a convolution, the features are fixed: what `filter_responses` says of the image, normalized as by a batch
+    normalization without weights. That leaves little of what hardly varies, such as the curvature of a smooth image at
+    a large scale.
 
     Parameters
     ----------
@@ -149,7 +150,7 @@ class Network(nn.Module):
         return self.response_normalization(self.classifier(x), mask)  # type: ignore[no-any-return]  # (1, q, H, W)
 
     def _standardized(self, features: Tensor, mask: Tensor | None) -> Tensor:
-        """Fixed features with zero mean and unit variance; there is nothing to be learned about them."""
+        """Fixed features, normalized; there is nothing to be learned about them."""
         normalization = Normalization(self.n_channels).to(features.device, features.dtype).requires_grad_(False)
         normalization.weight.fill_(1)
         normalization.bias.zero_()

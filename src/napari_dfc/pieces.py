@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from napari_dfc.basins import means_over
 from napari_dfc.hierarchy import Hierarchy, merge_alike
@@ -33,7 +34,8 @@ def groups_of(
     Parameters
     ----------
     regions : Hierarchy
-        Of basins; what it leaves of them when no more than `MOST_REGIONS` are left is merged further.
+        Of basins; what it leaves of them when no more than `MOST_REGIONS` are left is merged further. Islands between
+        masked pixels can be more than that: the smallest then go with the larger one that looks most alike.
     votes : (S, D) ndarray of float32
         What the label maps say of each basin, of unit variance over the pixels.
     plane : Plane
@@ -49,7 +51,19 @@ def groups_of(
     inside = plane.values.reshape(len(plane.values), -1) if plane.mask is None else plane.values[:, plane.mask]
     variance = float(inside.var(1, dtype=np.float64).sum())
     brightness = means_over(pieces, plane.values) / np.float32(np.sqrt(variance) or 1.0)
-    return merge_alike(pieces, np.hstack([regions.average(votes, MOST_REGIONS), brightness]), cancelled)
+    features = np.hstack([regions.average(votes, MOST_REGIONS), brightness])
+    if len(features) > MOST_REGIONS:
+        pieces, features = _largest(pieces, features)
+    return merge_alike(pieces, features, cancelled)
+
+
+def _largest(pieces: NDArray[np.int32], features: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The largest pieces, with every other joined to the one that looks most alike, and the features of these."""
+    order = np.argsort(-np.bincount(pieces.ravel(), minlength=len(features) + 1)[1:], kind="stable")
+    kept = features[order[:MOST_REGIONS]]
+    nearest = cKDTree(kept).query(features)[1]
+    nearest[order[:MOST_REGIONS]] = np.arange(MOST_REGIONS)
+    return np.concatenate([[0], nearest + 1]).astype(np.int32)[pieces], kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +111,7 @@ class KeptPieces:
         """How distinct each piece is, twice: there is no second channel."""
         settings = self.settings
         if settings.split_into == "groups":
-            distinctness = self.groups.distinctness(self.groups.level_of(settings.n_groups))
+            distinctness = self.groups.distinctness_at(settings.n_groups)
         else:
             distinctness = self.regions.distinctness(REGION_LEVEL * settings.region_scale)
         return distinctness, distinctness

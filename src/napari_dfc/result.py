@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from napari_dfc import images
 from napari_dfc.basins import basins_of, contrast_of, means_over, with_even_noise
+from napari_dfc.cancellation import Cancelled
 from napari_dfc.devices import Device, as_torch_device, computing
 from napari_dfc.ensemble import predictor_for
 from napari_dfc.memory import Plan
@@ -91,6 +92,9 @@ class Segmentation:
     def confidence(self) -> NDArray[np.float32]:
         """Softmax of the winning channel, (H, W) float32 in 0 to 1; NaN where there is no label.
 
+        With strokes of two classes or more, averaged over the networks and, by ``settings.edge_share``, over the small
+        piece between edges around each pixel.
+
         Of regions and groups, how far a pixel's own stands out from the others: 1 less the ratio of the cost at which
         merging ended to that at which it would merge next.
 
@@ -124,7 +128,7 @@ class Segmentation:
         Raises
         ------
         ValueError
-            A negative scale, or a result that has clusters and no regions.
+            A negative scale, or a result that has clusters or painted classes and no regions.
 
         Examples
         --------
@@ -156,7 +160,7 @@ class Segmentation:
         Raises
         ------
         ValueError
-            A number below 1, or a result that has clusters and no groups.
+            No whole number, one below 1, or a result that has clusters or painted classes and no groups.
 
         Examples
         --------
@@ -167,16 +171,18 @@ class Segmentation:
         >>> result.labels.max(), result.groups_at(7).max()
         (np.uint8(3), np.uint8(7))
         """
-        if not n_groups >= 1:
+        whole = isinstance(n_groups, int | np.integer) and not isinstance(n_groups, bool)
+        if not whole or n_groups < 1:
             raise ValueError(f"n_groups is {n_groups}; accepted is a whole number from 1")
-        return self._pieces.groups_at(n_groups)
+        return self._pieces.groups_at(int(n_groups))
 
     @property
     def _pieces(self) -> KeptPieces:
         if not isinstance(self._response, KeptPieces):
+            what = "the painted classes" if self.record["strokes"] else "clusters"
             raise ValueError(
-                'this result has clusters alone; regions and groups come from segment(..., split_into="regions") or '
-                '"groups" without strokes'
+                f"this result has {what} alone; for groups and regions, run again without strokes and with split_into "
+                '"groups" or "regions"'
             )
         return self._response
 
@@ -198,36 +204,47 @@ class KeptResponse:
     known: NDArray[np.bool_] | None
     edge_share: float
 
+    cancelled: Callable[[], bool] = lambda: False
+
     def winners(self) -> NDArray[np.integer[Any]]:
-        """The channel that wins at each pixel, (H, W)."""
-        winners: NDArray[np.integer[Any]] = self._shares.argmax(-1)
-        return winners
+        """The channel that wins at each pixel, (H, W), for a share of edges.
+
+        Raises
+        ------
+        Cancelled
+            Nobody waits any more.
+        """
+        return self._at_edges[0]
 
     def probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Softmax of the winning channel, and its distance to the second."""
+        """Probability of the winning channel, and its distance to the second."""
+        if self.edge_share:
+            return self._at_edges[1:]
         first, margin = (np.empty(self.plane.shape, dtype=np.float32) for _ in range(2))
-        blocks = self._blocks() if self.edge_share == 0 else iter([(slice(None), slice(None), self._shares)])
-        for rows, columns, shares in blocks:
-            best = np.partition(shares, -min(2, self.n_clusters), axis=-1)[..., -min(2, self.n_clusters) :]
-            first[rows, columns] = best[..., -1]
-            margin[rows, columns] = best[..., -1] - (best[..., 0] if self.n_clusters > 1 else 0)
+        for rows, columns, shares in self._blocks():
+            first[rows, columns], margin[rows, columns] = _best(shares)
         if self.known is not None:
             first[~self.known] = margin[~self.known] = np.nan
         return first, margin
 
     @cached_property
-    def _shares(self) -> NDArray[np.float32]:
-        """Softmax of all channels, (H, W, q), by `edge_share` that of the basin around each pixel."""
+    def _at_edges(self) -> tuple[NDArray[np.integer[Any]], NDArray[np.float32], NDArray[np.float32]]:
+        """Winning channel, its probability and distance, where each pixel takes `edge_share` from its basin."""
         shares = np.empty((*self.plane.shape, self.n_clusters), dtype=np.float32)
         for rows, columns, values in self._blocks():
             shares[rows, columns] = values
         contrast = contrast_of(with_even_noise(self.plane.values, self.plane.mask), self.plane.mask)
+        if self.cancelled():
+            raise Cancelled
         basins = basins_of(contrast, self.plane.mask, most=np.inf)
         inside = slice(None) if self.known is None else self.known
         for channel in np.moveaxis(shares, -1, 0):
             means = means_over(basins, channel[None])[:, 0]
             channel[inside] += self.edge_share * (means[basins[inside] - 1] - channel[inside])
-        return shares
+        first, margin = _best(shares)
+        if self.known is not None:
+            first[~self.known] = margin[~self.known] = np.nan
+        return shares.argmax(-1), first, margin
 
     def _blocks(self) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
         """Rows, columns and softmax of every block of the image."""
@@ -235,7 +252,7 @@ class KeptResponse:
         network = network_for(self.plane, self.settings, self.n_clusters, self.factors)
         network.to(image.device, image.dtype)
         network.load_state_dict(dict(self.weights))
-        picture, predictor = Picture(image, mask), predictor_for(network)
+        picture, predictor = Picture(image, mask), predictor_for(network, self.cancelled)
         settings = self.settings
         with (
             computing(self.device, settings.threads, settings.repeatable, precision=settings.precision),
@@ -244,6 +261,14 @@ class KeptResponse:
             predictor.measure(picture)
             for block in predictor.blocks(picture):
                 yield block.rows, block.columns, block.values.softmax(-1).cpu().numpy()
+
+
+def _best(shares: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The largest of all channels (..., q), and its distance to the second."""
+    if shares.shape[-1] == 1:
+        return shares[..., 0], shares[..., 0]
+    best = np.partition(shares, -2, axis=-1)[..., -2:]
+    return best[..., 1], best[..., 1] - best[..., 0]
 
 
 def network_for(

@@ -183,11 +183,7 @@ class Run:
         targets = None
         if self.scribbles is not None:
             targets = torch.from_numpy(self.scribbles.targets).to(image.device)
-        if self._takes_votes:
-            values = with_even_noise(self.plane.values, self.plane.mask)
-            self._contrast = contrast_of(values, self.plane.mask)
-            self._votes = Votes(basins_of(self._contrast, self.plane.mask))
-            self._merged = None
+        self._votes = self._merged = None
         iterations = self._iterations(image, mask, targets)
         logger.info("segmenting %s on %s with %s", self.name or "an image", self.device, self.plan)
         started = time.perf_counter()
@@ -246,10 +242,13 @@ class Run:
 
     def _vote(self, iteration: Iteration) -> None:
         """Let a label map have a say on the pieces; of a run with crops, only each network's last one is whole."""
-        if self._votes is None or iteration.number == 0:  # an untrained network has nothing to say
+        if not self._takes_votes or iteration.number == 0:  # an untrained network has nothing to say
             return
         if self.plan.n_crops > 1 and iteration.number % self.settings.region_iterations:
             return
+        if self._votes is None:  # only now, so that the first map is on screen the sooner
+            self._contrast = contrast_of(with_even_noise(self.plane.values, self.plane.mask), self.plane.mask)
+            self._votes = Votes(basins_of(self._contrast, self.plane.mask))
         known = None if iteration.known is None else iteration.known.cpu().numpy()
         self._votes.add(iteration.clusters.cpu().numpy(), self.n_clusters, known)
 
@@ -274,8 +273,10 @@ class Run:
 
     def _plan(self, most: float = math.inf) -> Plan:
         n_clusters = self.n_clusters if self._restricted else None
-        n_inputs = len(self.plane.values)
-        return make_plan(self.plane.shape, n_inputs, self.settings, self.device, most, self._factors, n_clusters)
+        settings = self.settings.change(split_into="clusters") if self._classes else self.settings
+        return make_plan(
+            self.plane.shape, len(self.plane.values), settings, self.device, most, self._factors, n_clusters
+        )
 
     def preview(self, iteration: Iteration) -> NDArray[np.unsignedinteger[Any]]:
         """The label map of an iteration, (H, W), numbered as throughout this run."""
@@ -296,8 +297,8 @@ class Run:
     def result(self) -> Segmentation:
         """What there is so far: the last label map with enough labels, or the pieces by all label maps.
 
-        Groups and regions take a while, from a second to a minute; once `cancel` was called, there are clusters
-        instead.
+        Groups and regions take a while, from a second to a minute, and so does drawing painted classes to the edges.
+        Once `cancel` was called, there is the last label map instead.
 
         Returns
         -------
@@ -320,8 +321,7 @@ class Run:
             n_labels = int(labels.max())
         else:
             known = self.plane.mask if kept.known is None else kept.known.cpu().numpy()
-            response = self._kept_response(kept, known)
-            clusters = response.winners() if response.edge_share else kept.clusters.cpu().numpy()
+            response, clusters = self._classes_at_edges(kept, known)
             inside = clusters if known is None else clusters[known]
             areas = np.bincount(inside.ravel(), minlength=self.n_clusters)
             numbers, n_labels = label_numbers(areas, self._classes), int(np.count_nonzero(areas))
@@ -339,7 +339,7 @@ class Run:
             device=self.device,
             plan=self.plan,
             ended=ended,
-            note=self._note(n_labels, kept, pieces is not None),
+            note=self._note(n_labels, kept, response),
             record=self._record(n_updates, n_labels, ended, "clusters" if pieces is None else self.settings.split_into),
             _response=response,
             _run_numbers=self.run_numbers[: len(numbers)],
@@ -361,20 +361,31 @@ class Run:
             self._merged = len(self._votes), KeptPieces(regions, shares, self.plane, self.settings, groups)
         return self._merged[1]
 
-    def _kept_response(self, kept: Iteration, known: NDArray[np.bool_] | None) -> KeptResponse:
-        return KeptResponse(
-            self.plane,
-            self.settings,
-            {name: weight.cpu() for name, weight in kept.weights.items()},
-            self.n_clusters,
-            self._factors,
-            self.device,
-            known,
-            self.settings.edge_share if self._restricted and not self._cancelled.is_set() else 0.0,
+    def _classes_at_edges(
+        self, kept: Iteration, known: NDArray[np.bool_] | None
+    ) -> tuple[KeptResponse, NDArray[np.integer[Any]]]:
+        """The kept map; of painted classes drawn to the image's edges, as long as somebody waits and memory is left."""
+        weights = {name: weight.cpu() for name, weight in kept.weights.items()}
+        plain = KeptResponse(
+            self.plane, self.settings, weights, self.n_clusters, self._factors, self.device, known, 0.0
         )
+        if self._restricted and self.settings.edge_share and not self._cancelled.is_set():
+            share, cancelled = self.settings.edge_share, self._cancelled.is_set
+            response = replace(plain, edge_share=share, cancelled=cancelled)
+            try:
+                return response, response.winners()
+            except Cancelled:
+                pass
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                release_memory(self.device)
+                logger.warning("no memory is left to draw the classes to the edges")
+        return plain, kept.clusters.cpu().numpy()
 
-    def _note(self, n_labels: int, kept: Iteration, has_pieces: bool) -> str:
+    def _note(self, n_labels: int, kept: Iteration, response: KeptResponse | KeptPieces) -> str:
         """What the user should know, in sentences without the last full stop."""
+        has_pieces = isinstance(response, KeptPieces)
         notes = list(dict.fromkeys(self._changes))
         if self._precision != self.settings.precision:
             notes.append(f"computed in float32: {self.device.title} has no bfloat16 arithmetic")
@@ -382,16 +393,23 @@ class Run:
             notes.append(f"stopped before there were {self.settings.split_into}: these are clusters")
         if self.settings.split_into == "regions" and self._classes:
             notes.append("with strokes the result is the painted classes, and no regions")
-        if self._restricted and self.settings.edge_share and self._cancelled.is_set():
-            notes.append("stopped before the classes were drawn to the edges of the image")
+        wanted = self.settings.edge_share if self._restricted else 0.0
+        if isinstance(response, KeptResponse) and response.edge_share < wanted:
+            if self._cancelled.is_set():
+                notes.append("stopped before the classes were drawn to the image's edges")
+            else:
+                notes.append("too little memory was left to draw the classes to the image's edges")
         if has_pieces:
             if self.plan.n_crops > 1:
                 notes.append("with crops only the last label map of each network has a say")
+            wished = self.settings.n_groups
+            if self.settings.split_into == "groups" and n_labels < wished:
+                notes.append(f"{n_labels} groups, fewer than the {wished} asked for: there are no more pieces")
         elif self._classes:
             absent = len(self._classes) - n_labels if self.settings.restrict_to_scribbles else 0
             if absent > 0:
                 notes.append(f"{absent} of the {len(self._classes)} painted classes won nowhere")
-        elif n_labels < self.least:
+        elif n_labels < self.least and not self._takes_votes:
             notes.append(f"{n_labels} labels, fewer than the {self.least} asked for: no iteration had more")
         if self.plan.n_crops > 1:
             rows, columns = self.plan.crop

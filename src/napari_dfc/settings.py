@@ -115,7 +115,8 @@ class Settings:
     n_groups: int = _parameter(
         5,
         "Groups",
-        "With groups: how many there are to be.",
+        "How many labels there are to be; only with groups, and without strokes. An uneven background often takes more "
+        "than one: two or three are a good start for bright or dark objects.",
         unit="groups",
         least=1,
         most=1000,
@@ -170,7 +171,7 @@ class Settings:
     n_channels: int = _parameter(
         32,
         "Channels",
-        "Features for each pixel, and the largest number of labels there can be [p = q]. More is finer and slower.",
+        "Features for each pixel, and the largest number of clusters there can be [p = q]. More is finer and slower.",
         unit="channels",
         least=2,
         most=1000,
@@ -187,9 +188,10 @@ class Settings:
     extractor: Extractor = _parameter(
         "both",
         "Features",
-        "What the labels are told apart by. convolutions: features learned from this image, as in the article; "
-        "filters: brightness, edges and curvature at four scales, for which few strokes are enough; both: with strokes "
-        "of two classes or more, learned and fixed features have their say side by side; else as convolutions.",
+        "What pixels are compared by. convolutions: features learned from this image, as in the article; filters: "
+        "brightness, edges and curvature at four scales, for which few strokes are enough; both: with two or more "
+        "painted classes and only these, one network of filters is averaged with those of convolutions; otherwise the "
+        "same as convolutions.",
     )
     continuity_schedule: ContinuitySchedule = _parameter(
         "constant",
@@ -248,8 +250,8 @@ class Settings:
     edge_share: float = _parameter(
         0.5,
         "Edge share",
-        "With strokes of two classes or more: how much, in each pixel, the small piece of the image around it counts "
-        "that ends at edges. Higher: the painted classes follow the edges more closely; 0: they don't look at them.",
+        "With two or more painted classes and only these: how closely they follow the edges in the image. 0: they do "
+        "not look at edges; 1: every small piece between edges has one class.",
         least=0.0,
         most=1.0,
         step=0.1,

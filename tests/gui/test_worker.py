@@ -73,12 +73,11 @@ def test_stop_while_regions_merge_keeps_clusters_at_once(
     run = run_over(viewer, image, SHORT.change(split_into="regions", region_iterations=2))
     words = []
     run.progressed.connect(lambda progress: words.append(progress.words))
-    qtbot.waitUntil(merging.is_set, timeout=30_000)
+    qtbot.waitUntil(lambda: merging.is_set() and "Merging into regions ..." in words, timeout=30_000)
     began = time.perf_counter()
     run.stop()
     assert time.perf_counter() - began < 1
     going_on.set()
-    assert "Merging into regions ..." in words
     assert run.layer.data.max() == run.result.n_labels <= 12
     assert "stopped before there were regions" in run.result.note
 

@@ -84,10 +84,14 @@ class RunInputs:
     def plan(self, settings: Settings) -> Plan:
         """What a run will need, without PyTorch; before that is loaded, as if on the CPU."""
         device = choose_device(settings.device) if torch_is_loaded() else Device("cpu", "CPU", "")
-        if self.strokes is None or not settings.restrict_to_scribbles:
-            return make_plan(self.plane.shape, self.n_channels, settings, device)
-        factors = wanted_factors(self.plane.shape, settings)  # as for two classes; further ones take little more
-        return make_plan(self.plane.shape, self.n_channels, settings, device, factors=factors, n_clusters=2)
+        shape, n_channels = self.plane.shape, self.n_channels
+        if self.strokes is None:
+            return make_plan(shape, n_channels, settings, device)
+        settings = settings.change(split_into="clusters")  # what strokes give
+        if not settings.restrict_to_scribbles:
+            return make_plan(shape, n_channels, settings, device)
+        factors = wanted_factors(shape, settings)  # as for two classes; further ones take little more
+        return make_plan(shape, n_channels, settings, device, factors=factors, n_clusters=2)
 
     def prepare(self, settings: Settings) -> Run:
         """Load PyTorch, read the image data and check everything; errors as in `napari_dfc.segment`."""
@@ -270,6 +274,8 @@ class LayerRun:
         yield from self._optimize(run)
         if self.settings.takes_votes(has_strokes=self.inputs.strokes is not None):
             yield Progress(run.n_updates, run.n_updates, f"Merging into {self.settings.split_into} ...")
+        elif self.settings.edge_share and self.inputs.strokes is not None:
+            yield Progress(run.n_updates, run.n_updates, "Drawing the classes to the edges ...")
         return None if self._called_off else run.result()
 
     def _optimize(self, run: Run) -> Generator[Progress, None, None]:

@@ -1,0 +1,94 @@
+"""Regions and groups of a kept run, on an image whose pieces are known."""
+
+import numpy as np
+import pytest
+
+from napari_dfc import pieces
+from napari_dfc.basins import basins_of, contrast_of
+from napari_dfc.hierarchy import Hierarchy, merge_neighbors
+from napari_dfc.images import Plane, prepare
+from napari_dfc.pieces import KeptPieces, groups_of
+from napari_dfc.settings import Settings
+
+
+def two_kinds_of_squares() -> tuple[Plane, np.ndarray]:
+    """Squares of two brightnesses on a third, with a little noise, and which pixel belongs to what."""
+    kinds = np.zeros((60, 60), dtype=int)
+    for index, (row, column) in enumerate(((5, 5), (5, 35), (35, 5), (35, 35))):
+        kinds[row : row + 15, column : column + 15] = 1 + index % 2
+    noise = np.random.default_rng(0).normal(0, 0.02, size=kinds.shape)
+    return prepare(kinds + noise), kinds
+
+
+def merged(plane: Plane) -> tuple[Hierarchy, np.ndarray]:
+    """Its regions, and votes that say nothing."""
+    contrast = contrast_of(plane.values, plane.mask)
+    basins = basins_of(contrast, plane.mask)
+    brightness = np.bincount(basins.ravel(), plane.values[0].ravel())[1:] / np.bincount(basins.ravel())[1:]
+    regions = merge_neighbors(basins, brightness[:, None].astype(np.float32), contrast)
+    return regions, np.zeros((len(brightness), 2), dtype=np.float32)
+
+
+def same_partition(one: np.ndarray, other: np.ndarray) -> float:
+    """Share of pixels that are alike once each label of the one has the name of what it mostly covers."""
+    return sum(np.bincount(other[one == number]).max() for number in np.unique(one)) / one.size
+
+
+def test_groups_join_what_is_alike_by_brightness_where_votes_are_silent() -> None:
+    plane, kinds = two_kinds_of_squares()
+    regions, votes = merged(plane)
+    assert same_partition(groups_of(regions, votes, plane).cut_to(3), kinds) > 0.97
+
+
+def test_groups_follow_the_votes_where_brightness_is_silent() -> None:
+    plane, kinds = two_kinds_of_squares()
+    regions, _ = merged(plane)
+    basins = regions.pieces
+    mostly = np.array([np.bincount(kinds[basins == number]).argmax() for number in range(1, basins.max() + 1)])
+    votes = np.eye(3, dtype=np.float32)[mostly]
+    flat = Plane(np.zeros_like(plane.values), None, plane.offset, plane.scale, plane.sha256, plane.dtypes)
+    assert same_partition(groups_of(regions, votes, flat).cut_to(3), kinds) > 0.97
+
+
+def test_groups_of_many_basins_are_made_of_a_limited_number_of_regions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "MOST_REGIONS", 12)
+    plane, kinds = two_kinds_of_squares()
+    regions, votes = merged(plane)
+    groups = groups_of(regions, votes, plane)
+    assert np.array_equal(groups.pieces, regions.cut_to(12))
+    assert len(groups.merges) == 11
+    assert same_partition(groups.cut_to(3), kinds) > 0.97
+
+
+def test_groups_are_found_when_first_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    plane, _ = two_kinds_of_squares()
+    kept = KeptPieces(*merged(plane), plane, Settings(split_into="regions"))
+    assert kept.labels().max() > 1
+    calls = []
+    monkeypatch.setattr(pieces, "groups_of", lambda *arguments: calls.append(1) or groups_of(*arguments))
+    assert [kept.groups_at(n_groups).max() for n_groups in (2, 3, 5)] == [2, 3, 5]
+    assert calls == [1]
+
+
+def test_pieces_are_numbered_by_falling_area_and_masked_pixels_are_0() -> None:
+    mask = np.ones((60, 60), dtype=bool)
+    mask[:, :3] = False
+    plane = prepare(two_kinds_of_squares()[1] + 0.0, mask=mask)
+    kept = KeptPieces(*merged(plane), plane, Settings(n_groups=3))
+    labels = kept.labels()
+    assert ((labels > 0) == mask).all()
+    assert (np.diff(np.bincount(labels.ravel())[1:]) <= 0).all()
+    assert np.array_equal(np.isnan(kept.probabilities()[0]), ~mask)
+
+
+def test_islands_beyond_the_limit_go_with_what_looks_most_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "MOST_REGIONS", 6)
+    mask = np.zeros((30, 30), dtype=bool)
+    mask[::3, ::3] = True
+    kinds = (np.arange(30) > 14)[None].repeat(30, axis=0)
+    plane = prepare(kinds + np.random.default_rng(0).normal(0, 0.01, size=(30, 30)), mask=mask)
+    regions, votes = merged(plane)
+    assert regions.cut_to(6).max() == 100  # no two have a common border
+    groups = groups_of(regions, votes, plane)
+    assert groups.pieces.max() == 6
+    assert same_partition(groups.cut_to(2)[mask], kinds[mask].astype(int)) == 1.0
