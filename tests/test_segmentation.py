@@ -559,10 +559,11 @@ def test_regions_are_the_same_again_and_differ_with_the_seed() -> None:
     assert not np.array_equal(first.labels, other.labels)
 
 
-def test_regions_leave_masked_pixels_alone_and_say_how_distinct_they_are() -> None:
+@pytest.mark.parametrize("pieces", ["regions", "groups"])
+def test_pieces_leave_masked_pixels_alone_and_say_how_distinct_they_are(pieces: str) -> None:
     mask = np.ones((64, 72), dtype=bool)
     mask[:9] = False
-    result = dfc.segment(nuclei(), mask=mask, **REGIONS)
+    result = dfc.segment(nuclei(), mask=mask, **{**REGIONS, "split_into": pieces})
     assert ((result.labels > 0) == mask).all()
     assert np.isnan(result.confidence[~mask]).all()
     assert ((result.confidence[mask] >= 0) & (result.confidence[mask] <= 1)).all()
@@ -689,15 +690,6 @@ def test_fewer_groups_join_those_of_more_without_another_run() -> None:
     for wrong in (0, 2.5, True):
         with pytest.raises(ValueError, match=f"n_groups is {wrong}; accepted is a whole number"):
             result.groups_at(wrong)
-
-
-def test_groups_leave_masked_pixels_alone_and_say_how_distinct_they_are() -> None:
-    mask = np.ones((64, 72), dtype=bool)
-    mask[:9] = False
-    result = dfc.segment(nuclei(), mask=mask, **GROUPS)
-    assert ((result.labels > 0) == mask).all()
-    assert np.isnan(result.confidence[~mask]).all()
-    assert ((result.confidence[mask] >= 0) & (result.confidence[mask] <= 1)).all()
 
 
 def test_groups_are_called_off_while_they_merge(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ class Hierarchy:
         (H, W) ndarray of int32
             1 to the number of merged pieces; 0 where masked.
         """
-        return self._numbered(self._after(self._n_pieces - n_left))
+        return self._numbered(self._after(self._n_made_to(n_left)))
 
     def distinctness(self, level: float) -> NDArray[np.float32]:
         """How far each merged piece stands out from those it could merge with.
@@ -104,7 +104,7 @@ class Hierarchy:
 
     def distinctness_at(self, n_left: int) -> NDArray[np.float32]:
         """The same for what `cut_to` leaves."""
-        n_made = min(max(self._n_pieces - n_left, 0), len(self.merges))
+        n_made = self._n_made_to(n_left)
         return self._distinctness(n_made, float(self.levels[n_made - 1]) if n_made else 0.0)
 
     def _distinctness(self, n_made: int, level: float) -> NDArray[np.float32]:
@@ -130,7 +130,7 @@ class Hierarchy:
         (L, D) ndarray of float32
             Means over pixels.
         """
-        merged = self._after(self._n_pieces - n_left)
+        merged = self._after(self._n_made_to(n_left))
         sizes = np.bincount(self.pieces.ravel(), minlength=self._n_pieces + 1)[1:]
         sums = np.stack([np.bincount(merged, sizes * column) for column in features.T], axis=1)
         return (sums / np.bincount(merged, sizes)[:, None]).astype(np.float32)
@@ -138,9 +138,12 @@ class Hierarchy:
     def _n_made(self, level: float) -> int:
         return int(np.searchsorted(self.levels, level, side="right"))
 
+    def _n_made_to(self, n_left: int) -> int:
+        return min(max(self._n_pieces - n_left, 0), len(self.merges))
+
     def _after(self, n_made: int) -> NDArray[np.int64]:
         """What every piece is part of after so many merges, (S,), counted from 0."""
-        made = self.merges[: max(n_made, 0)]
+        made = self.merges[:n_made]
         parents = np.arange(self._n_pieces)
         parents[made[:, 1]] = made[:, 0]
         while True:

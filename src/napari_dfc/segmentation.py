@@ -138,6 +138,11 @@ class Run:
         return len(self._classes) if self._restricted else self.settings.n_channels
 
     @property
+    def edge_share(self) -> float:
+        """``settings.edge_share`` where the run gives the painted classes alone, else 0."""
+        return self.settings.edge_share if self._restricted else 0.0
+
+    @property
     def _restricted(self) -> bool:
         return self.settings.restrict_to_scribbles and len(self._classes) >= 2
 
@@ -369,9 +374,8 @@ class Run:
         plain = KeptResponse(
             self.plane, self.settings, weights, self.n_clusters, self._factors, self.device, known, 0.0
         )
-        if self._restricted and self.settings.edge_share and not self._cancelled.is_set():
-            share, cancelled = self.settings.edge_share, self._cancelled.is_set
-            response = replace(plain, edge_share=share, cancelled=cancelled)
+        if self.edge_share and not self._cancelled.is_set():
+            response = replace(plain, edge_share=self.edge_share, cancelled=self._cancelled.is_set)
             try:
                 return response, response.winners()
             except Cancelled:
@@ -393,8 +397,7 @@ class Run:
             notes.append(f"stopped before there were {self.settings.split_into}: these are clusters")
         if self.settings.split_into == "regions" and self._classes:
             notes.append("with strokes the result is the painted classes, and no regions")
-        wanted = self.settings.edge_share if self._restricted else 0.0
-        if isinstance(response, KeptResponse) and response.edge_share < wanted:
+        if isinstance(response, KeptResponse) and response.edge_share < self.edge_share:
             if self._cancelled.is_set():
                 notes.append("stopped before the classes were drawn to the image's edges")
             else:

@@ -274,7 +274,7 @@ class LayerRun:
         yield from self._optimize(run)
         if self.settings.takes_votes(has_strokes=self.inputs.strokes is not None):
             yield Progress(run.n_updates, run.n_updates, f"Merging into {self.settings.split_into} ...")
-        elif self.settings.edge_share and self.inputs.strokes is not None:
+        elif run.edge_share:
             yield Progress(run.n_updates, run.n_updates, "Drawing the classes to the edges ...")
         return None if self._called_off else run.result()
 
