@@ -66,7 +66,7 @@ def plain_step(
     continuity = l1(down, torch.zeros_like(down)) + l1(across, torch.zeros_like(across))
 
     labels = flat.argmax(dim=1)
-    n_labels = len(np.unique(labels.numpy()))
+    n_labels = len(np.unique(labels.cpu().numpy()))
     targets = labels if wanted is None else wanted
     cross_entropy = nn.CrossEntropyLoss()
     if scribbles is None:

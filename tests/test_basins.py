@@ -1,36 +1,11 @@
-"""Basins, their contrast and votes, against values worked out by hand."""
+"""Basins and votes, against values worked out by hand."""
 
 import numpy as np
 import pytest
 from skimage.measure import label
 
-from napari_dfc.basins import Votes, basins_of, contrast_of, means_over, with_even_noise
-from napari_dfc.images import prepare
-
-
-def test_contrast_of_a_ramp_is_its_slope_over_the_standard_deviation() -> None:
-    ramp = np.tile(np.arange(40.0) * 3, (9, 1))
-    contrast = contrast_of(ramp[None])
-    assert contrast[4, 10:30] == pytest.approx(3 / ramp.std(), rel=1e-3)
-    both = contrast_of(np.stack([ramp, ramp]))  # both channels twice the squares, both twice the variance
-    assert both[4, 10:30] == pytest.approx(contrast[4, 10:30], rel=1e-5)
-
-
-def test_contrast_is_scaled_by_the_pixels_that_take_part() -> None:
-    ramp = np.tile(np.arange(40.0), (9, 1))
-    mask = np.zeros(ramp.shape, dtype=bool)
-    mask[:, :20] = True
-    assert contrast_of(ramp[None], mask)[4, 10] == pytest.approx(1 / ramp[:, :20].std(), rel=1e-3)
-
-
-def test_contrast_knows_no_edge_at_the_border_of_a_mask() -> None:
-    random = np.random.default_rng(0)
-    image = 100 + random.normal(size=(40, 40))
-    mask = np.ones(image.shape, dtype=bool)
-    mask[10:20, 10:20] = False
-    plane = prepare(image, mask=mask)
-    contrast = contrast_of(plane.values, plane.mask)
-    assert contrast[mask].max() < 1.5 * contrast_of(prepare(image).values).max()
+from napari_dfc.basins import Votes, basins_of, means_over
+from napari_dfc.contrast import gradient_magnitude
 
 
 def test_basins_beside_a_mask_are_those_without_it() -> None:
@@ -53,13 +28,13 @@ def test_the_smallest_images_have_basins(shape: tuple[int, int]) -> None:
 
 
 def test_a_flat_image_is_one_basin() -> None:
-    assert np.unique(basins_of(contrast_of(np.ones((1, 12, 12))))).tolist() == [1]
+    assert np.unique(basins_of(gradient_magnitude(np.ones((1, 12, 12))))).tolist() == [1]
 
 
 def test_basins_are_connected_and_cover_what_takes_part() -> None:
     random = np.random.default_rng(0)
     mask = random.random((40, 50)) > 0.3
-    pieces = basins_of(contrast_of(random.random((2, 40, 50)), mask), mask)
+    pieces = basins_of(gradient_magnitude(random.random((2, 40, 50)), mask), mask)
     assert ((pieces > 0) == mask).all()
     assert np.unique(pieces[mask]).tolist() == list(range(1, pieces.max() + 1))
     assert all(label(pieces == number, connectivity=1).max() == 1 for number in range(1, pieces.max() + 1))
@@ -101,59 +76,13 @@ def test_votes_of_unknown_pixels_do_not_count() -> None:
 
 
 def test_basins_are_fewer_where_there_may_be_fewer() -> None:
-    contrast = contrast_of(np.random.default_rng(0).random((1, 60, 60)))
+    contrast = gradient_magnitude(np.random.default_rng(0).random((1, 60, 60)))
     n_basins = basins_of(contrast).max()
     assert basins_of(contrast, most=n_basins).max() == n_basins
     assert basins_of(contrast, most=n_basins // 2).max() <= n_basins // 2
-
-
-def test_noise_of_counted_light_is_even_after_the_root() -> None:
-    random = np.random.default_rng(0)
-    truth = np.full((80, 80), 20.0)
-    truth[:, :20] = 400.0
-    rooted = with_even_noise(random.poisson(truth)[None].astype(np.float64))[0]
-    counts = random.poisson(truth)
-    assert counts[:, :20].std() > 4 * counts[:, 20:].std()
-    assert rooted[:, :20].std() == pytest.approx(rooted[:, 20:].std(), rel=0.4)
-
-
-def test_a_bright_or_a_gray_ground_stays_as_it_is() -> None:
-    values = np.random.default_rng(0).random((2, 30, 30))
-    assert with_even_noise(values) is values
-    dark = values.copy()
-    dark[:, 6:] *= 0.1  # the median at a twentieth of the range
-    assert with_even_noise(dark) is not dark
-    dark[1] = values[1]  # one channel of two is not dark
-    assert with_even_noise(dark) is dark
-
-
-def test_what_is_masked_says_nothing_of_the_ground() -> None:
-    values = np.random.default_rng(0).random((1, 30, 30))
-    mask = np.zeros((30, 30), dtype=bool)
-    mask[:6] = True
-    values[:, ~mask] = 0
-    assert with_even_noise(values) is not values
-    assert with_even_noise(values, mask) is values
-
-
-def test_a_flat_image_has_no_dark_ground() -> None:
-    values = np.ones((1, 5, 5))
-    assert with_even_noise(values) is values
 
 
 def test_means_over_pieces_leave_masked_pixels_out() -> None:
     pieces = np.array([[2, 1, 0], [2, 2, 0]], dtype=np.int32)
     values = np.stack([np.arange(6.0).reshape(2, 3), np.ones((2, 3))])
     assert means_over(pieces, values) == pytest.approx(np.array([[1.0, 1.0], [7 / 3, 1.0]]))
-
-
-def test_channels_that_never_vary_and_dead_pixels_do_not_hide_a_dark_ground() -> None:
-    values = np.random.default_rng(0).poisson(20.0, size=(1, 60, 60)).astype(np.float64)
-    values[:, 20:30, 20:30] += 400
-    green = np.concatenate([np.zeros_like(values), values, np.zeros_like(values)])
-    assert np.array_equal(with_even_noise(green)[1], with_even_noise(values)[0])
-    assert not with_even_noise(green)[[0, 2]].any()
-    dead = 100 + values
-    dead[0, 0, 0] = 0
-    assert with_even_noise(dead)[0, 1:].max() == pytest.approx(with_even_noise(values)[0, 1:].max(), abs=0.05)
-    assert with_even_noise(dead) is not dead

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from napari_dfc import pieces
-from napari_dfc.basins import basins_of, contrast_of
+from napari_dfc.basins import basins_of
+from napari_dfc.contrast import contrast_of
 from napari_dfc.hierarchy import Hierarchy, merge_neighbors
 from napari_dfc.images import Plane, prepare
 from napari_dfc.pieces import KeptPieces, groups_of
@@ -22,7 +23,7 @@ def two_kinds_of_squares() -> tuple[Plane, np.ndarray]:
 
 def merged(plane: Plane) -> tuple[Hierarchy, np.ndarray]:
     """Its regions, and votes that say nothing."""
-    contrast = contrast_of(plane.values, plane.mask)
+    contrast = contrast_of(plane)
     basins = basins_of(contrast, plane.mask)
     brightness = np.bincount(basins.ravel(), plane.values[0].ravel())[1:] / np.bincount(basins.ravel())[1:]
     regions = merge_neighbors(basins, brightness[:, None].astype(np.float32), contrast)

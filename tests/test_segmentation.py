@@ -11,7 +11,8 @@ from skimage.measure import label
 
 import napari_dfc as dfc
 from napari_dfc import hierarchy, segmentation
-from napari_dfc.basins import basins_of, contrast_of
+from napari_dfc.basins import basins_of
+from napari_dfc.contrast import contrast_of
 from napari_dfc.ensemble import predictor_for
 from napari_dfc.network import Network
 from napari_dfc.optimization import Iteration, optimize
@@ -734,7 +735,7 @@ def test_painted_classes_follow_edges_by_their_share() -> None:
         share: dfc.segment(image, scribbles=painted, preset="fast", max_iterations=5, edge_share=share)
         for share in (0.0, 0.5, 1.0)
     }
-    contrast = contrast_of(Run(image).plane.values)
+    contrast = contrast_of(Run(image).plane)
     basins = basins_of(contrast, most=np.inf)
     whole = results[1.0].labels  # every basin has the class of its mean
     assert all(len(np.unique(whole[basins == number])) == 1 for number in range(1, basins.max() + 1))
@@ -762,7 +763,7 @@ def test_confidence_of_painted_classes_is_that_of_their_labels() -> None:
     shares = np.zeros((*painted.shape, plain.n_clusters))
     for block in predictor.blocks(picture):
         shares[block.rows, block.columns] = block.values.softmax(-1).detach().numpy()
-    basins = basins_of(contrast_of(plain.plane.values), most=np.inf)
+    basins = basins_of(contrast_of(plain.plane), most=np.inf)
     mixed = shares.copy()
     for number in range(1, basins.max() + 1):
         inside = basins == number

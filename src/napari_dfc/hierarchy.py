@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -258,7 +259,8 @@ def merge_alike(
         if not chain:
             chain.append(int(left.argmax()))
         here = chain[-1]
-        costs = sizes * sizes[here] / (sizes + sizes[here]) * ((means - means[here]) ** 2).sum(1)
+        differences = means - means[here]
+        costs = sizes * sizes[here] / (sizes + sizes[here]) * np.einsum("ij,ij->i", differences, differences)
         costs[~left] = costs[here] = np.inf
         nearest = int(costs.argmin())
         if len(chain) > 1 and costs[chain[-2]] <= costs[nearest]:  # among equals the one before, not in circles
@@ -282,7 +284,10 @@ def _hierarchy(pieces: NDArray[np.int32], merges: Sequence[tuple[float, int, int
 
 
 class _Merging:
-    """The merging itself: a heap of boundaries by cost, in which outdated entries are passed over."""
+    """The merging itself: a heap with one entry for each boundary, its cost or a lower one that it had before.
+
+    Costs rise with almost every merge. A boundary whose cost has risen goes back into the heap only when it comes up.
+    """
 
     def __init__(self, basins: NDArray[np.int32], features: NDArray[np.float32], contrast: NDArray[np.float32]) -> None:
         n_regions = len(features)
@@ -290,19 +295,23 @@ class _Merging:
         self.means = features.copy()
         self.ones, self.others, self.lengths, self.sums = _boundaries(basins, contrast)
         self.sizes_then = self.sizes.copy()  # when all boundaries of a region had their costs last
-        self.stamps = [0] * len(self.ones)  # of each boundary: how often it had its cost; -1 once it is gone
+        self.costs = [math.inf] * len(self.ones)  # of each boundary, as of now
+        self.entries = [math.inf] * len(self.ones)  # the same as the heap knows it; -1 once the boundary is gone
         self.neighbors: list[dict[int, int]] = [{} for _ in range(n_regions)]  # of each, and the boundary with it
         for boundary, (one, other) in enumerate(zip(self.ones.tolist(), self.others.tolist(), strict=True)):
             self.neighbors[one][other] = self.neighbors[other][one] = boundary
-        self.heap: list[tuple[float, int, int]] = []
+        self.heap: list[tuple[float, int]] = []
         for start in range(0, len(self.ones), 4096):  # features of both sides of all boundaries would be too many
             self._push(range(start, min(start + 4096, len(self.ones))))
 
     def run(self) -> Iterator[tuple[float, int, int]]:
         """The cost of every merge, and its two regions; the second is part of the first from then on."""
         while self.heap:
-            cost, boundary, stamp = heapq.heappop(self.heap)
-            if self.stamps[boundary] != stamp:
+            cost, boundary = heapq.heappop(self.heap)
+            if self.entries[boundary] != cost:
+                continue
+            if self.costs[boundary] > cost:
+                self._enter(boundary)
                 continue
             one, other = int(self.ones[boundary]), int(self.others[boundary])
             if len(self.neighbors[one]) < len(self.neighbors[other]):
@@ -314,7 +323,7 @@ class _Merging:
         share = self.sizes[other] / (self.sizes[one] + self.sizes[other])
         self.means[one] += np.float32(share) * (self.means[other] - self.means[one])
         self.sizes[one] += self.sizes[other]
-        self.stamps[self.neighbors[one].pop(other)] = -1
+        self.entries[self.neighbors[one].pop(other)] = -1
         moved = []
         for further, boundary in self.neighbors[other].items():
             if further == one:
@@ -327,7 +336,7 @@ class _Merging:
             else:
                 self.lengths[known] += self.lengths[boundary]
                 self.sums[known] += self.sums[boundary]
-                self.stamps[boundary] = -1
+                self.entries[boundary] = -1
             moved.append(known)
         self.neighbors[other] = {}
         if self.sizes[one] > GROWTH * self.sizes_then[one]:
@@ -345,8 +354,13 @@ class _Merging:
         steepness = self.sums[which] / lengths
         costs = harmonic**SIZE_EXPONENT * distances * steepness**CONTRAST_EXPONENT / lengths
         for boundary, cost in zip(boundaries, costs.tolist(), strict=True):
-            self.stamps[boundary] += 1
-            heapq.heappush(self.heap, (cost, boundary, self.stamps[boundary]))
+            self.costs[boundary] = cost
+            if cost < self.entries[boundary]:
+                self._enter(boundary)
+
+    def _enter(self, boundary: int) -> None:
+        self.entries[boundary] = cost = self.costs[boundary]
+        heapq.heappush(self.heap, (cost, boundary))
 
 
 def _boundaries(basins: NDArray[np.int32], contrast: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:

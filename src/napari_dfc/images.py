@@ -33,6 +33,8 @@ class Plane:
         Digest of the channels as they came in, with their shapes and data types.
     dtypes : tuple of str
         Data type of each channel as it came in.
+    is_rgb : bool
+        Whether the channels are the red, green and blue of one color image.
     """
 
     values: NDArray[np.floating[Any]]
@@ -41,6 +43,7 @@ class Plane:
     scale: NDArray[np.float64]
     sha256: str
     dtypes: tuple[str, ...]
+    is_rgb: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -97,8 +100,9 @@ def prepare(
         raise ValueError("image is an empty tuple; accepted is one image or more")
     channels: list[NDArray[Any]] = []
     opaque: NDArray[np.bool_] | None = None
+    is_rgb = False
     for each in images:
-        colors, alpha = _split_channels(each, channel_axis)
+        colors, alpha, is_rgb = _split_channels(each, channel_axis)
         channels.extend(colors)
         if alpha is not None:
             opaque = (alpha > 0) if opaque is None else opaque & (alpha > 0)
@@ -129,11 +133,12 @@ def prepare(
         scale=scale,
         sha256=_digest(channels, None if usable.all() else usable),
         dtypes=tuple(str(channel.dtype) for channel in channels),
+        is_rgb=is_rgb and len(images) == 1,
     )
 
 
-def _split_channels(image: Any, channel_axis: int | None) -> tuple[list[NDArray[Any]], NDArray[Any] | None]:
-    """The channels of one image, each (H, W), and its alpha channel where it has one."""
+def _split_channels(image: Any, channel_axis: int | None) -> tuple[list[NDArray[Any]], NDArray[Any] | None, bool]:
+    """The channels of one image, each (H, W), its alpha channel where it has one, and whether they are its colors."""
     names = getattr(image, "dims", None)
     if channel_axis is None and isinstance(names, tuple):
         named = [axis for axis, name in enumerate(names) if str(name).lower() in _CHANNEL_NAMES]
@@ -151,19 +156,19 @@ def _split_channels(image: Any, channel_axis: int | None) -> tuple[list[NDArray[
                 f"image of shape {array.shape} with channel_axis={channel_axis} has {planes.ndim - 1} axes beside the "
                 "channels; accepted are 2: give one plane"
             )
-        return list(planes), None
+        return list(planes), None, False
     if array.ndim >= 3 and array.shape[-1] in (3, 4):
         array = _without_single_axes(array, keep=3)
         if array.ndim == 3:
             colors = np.moveaxis(array, -1, 0)  # (C, H, W)
-            return list(colors[:3]), (colors[3] if len(colors) == 4 else None)
+            return list(colors[:3]), (colors[3] if len(colors) == 4 else None), True
     array = _without_single_axes(array, keep=2)
     if array.ndim != 2:
         raise ValueError(
             f"image of shape {array.shape} has {array.ndim} axes; accepted are 2 (gray), 3 with RGB or RGBA last, or 3 "
             "with channel_axis given. Of a stack or a time series, give one plane"
         )
-    return [array], None
+    return [array], None, False
 
 
 def _real_array(image: Any) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from napari_dfc.settings import Settings
 __all__ = ["REGION_LEVEL", "KeptPieces", "groups_of"]
 
 #: Level of a hierarchy at which it is cut for ``region_scale=1``; measured in docs/benchmarks.md.
-REGION_LEVEL = 0.04
+REGION_LEVEL = 0.032
 
 #: Regions that groups are made of, at most: finding groups takes time with their square.
 MOST_REGIONS = 1500

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_dfc import images
-from napari_dfc.basins import basins_of, contrast_of, means_over, with_even_noise
+from napari_dfc.basins import basins_of, means_over
 from napari_dfc.cancellation import Cancelled
+from napari_dfc.contrast import contrast_of
 from napari_dfc.devices import Device, as_torch_device, computing
 from napari_dfc.ensemble import predictor_for
 from napari_dfc.memory import Plan
@@ -233,7 +234,7 @@ class KeptResponse:
         shares = np.empty((*self.plane.shape, self.n_clusters), dtype=np.float32)
         for rows, columns, values in self._blocks():
             shares[rows, columns] = values
-        contrast = contrast_of(with_even_noise(self.plane.values, self.plane.mask), self.plane.mask)
+        contrast = contrast_of(self.plane)
         if self.cancelled():
             raise Cancelled
         basins = basins_of(contrast, self.plane.mask, most=np.inf)

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from napari_dfc import images
 from napari_dfc import scribbles as strokes
-from napari_dfc.basins import Votes, basins_of, contrast_of, with_even_noise
+from napari_dfc.basins import Votes, basins_of
 from napari_dfc.cancellation import Cancelled
+from napari_dfc.contrast import contrast_of
 from napari_dfc.devices import (
     choose_device,
     computing,
@@ -252,7 +253,7 @@ class Run:
         if self.plan.n_crops > 1 and iteration.number % self.settings.region_iterations:
             return
         if self._votes is None:  # only now, so that the first map is on screen the sooner
-            self._contrast = contrast_of(with_even_noise(self.plane.values, self.plane.mask), self.plane.mask)
+            self._contrast = contrast_of(self.plane)
             self._votes = Votes(basins_of(self._contrast, self.plane.mask))
         known = None if iteration.known is None else iteration.known.cpu().numpy()
         self._votes.add(iteration.clusters.cpu().numpy(), self.n_clusters, known)

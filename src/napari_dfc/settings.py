@@ -141,7 +141,7 @@ class Settings:
         basic=True,
     )
     region_iterations: int = _parameter(
-        8,
+        6,
         "Voting iterations",
         "With groups and regions: updates of each network, in place of Iterations. The label map after each has a say "
         "on what belongs together.",

@@ -8,8 +8,10 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import date
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,11 @@ def parser(words: str) -> argparse.ArgumentParser:
     made.add_argument("--threads", type=int, default=torch.get_num_threads(), help="processor threads")
     made.add_argument("--device", default="cpu", help="cpu, cuda or mps")
     return made
+
+
+def add_jobs(made: argparse.ArgumentParser) -> None:
+    """For benchmarks of quality, whose images can be measured side by side."""
+    made.add_argument("--jobs", type=int, default=1, help="processes at once; with more than one, seconds mean little")
 
 
 def machine(threads: int, device: str = "cpu") -> str:
@@ -98,11 +105,29 @@ class Results:
     def get(self, key: str, measure: Callable[[], Any]) -> Any:
         """A figure, measured unless it is there already."""
         if key not in self.found:
-            self.found[key] = measure()
-            temporary = self.path.with_suffix(".part")
-            temporary.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
-            temporary.replace(self.path)
+            self._keep(key, measure())
         return self.found[key]
+
+    def fill(self, tasks: Mapping[str, Callable[[], Any]], jobs: int, threads: int, words: str = "") -> None:
+        """Measure what is not there already, in several processes of so many threads."""
+        missing = {key: measure for key, measure in tasks.items() if key not in self.found}
+        if jobs == 1:
+            for key, measure in track(missing.items(), description=words, transient=True):
+                self._keep(key, measure())
+            return
+        # CUDA does not survive a fork
+        with ProcessPoolExecutor(
+            jobs, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,)
+        ) as processes:
+            keys = {processes.submit(measure): key for key, measure in missing.items()}
+            for future in track(as_completed(keys), description=words, total=len(keys), transient=True):
+                self._keep(keys[future], future.result())
+
+    def _keep(self, key: str, figure: Any) -> None:
+        self.found[key] = figure
+        temporary = self.path.with_suffix(".part")
+        temporary.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
+        temporary.replace(self.path)
 
 
 def interval(ours: list[list[float]], theirs: list[list[float]], draws: int = 2000) -> tuple[float, float]:

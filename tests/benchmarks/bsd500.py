@@ -67,11 +67,12 @@ def by_plain(image: NDArray[np.uint8], settings: dfc.Settings) -> NDArray[np.int
         for theirs, component in zip(convolutions, ours.components(), strict=True):
             theirs.weight.copy_(component.kernel)
             theirs.bias.copy_(component.bias)
-    tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    network.to(settings.device)
+    tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float().to(settings.device) / 255
     for _ in plain_loop(network, tensor, settings.continuity_weight, settings.max_iterations, settings.min_labels):
         pass
     with torch.no_grad():
-        return network(tensor)[0].argmax(0).numpy()
+        return network(tensor)[0].argmax(0).cpu().numpy()
 
 
 def segment_and_score(
@@ -110,6 +111,8 @@ def main() -> None:
         "ours, bfloat16": by_ours_rounded,
         "published loop": by_plain,
     }
+    if given.device != "cpu":
+        del engines["ours, bfloat16"]
     if given.check:
         engines = {"blank": lambda image, settings: np.ones(image.shape[:2], dtype=int)}
     elif given.skip_plain:

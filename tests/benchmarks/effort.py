@@ -17,7 +17,8 @@ from rich.progress import track
 
 import napari_dfc as dfc
 from bench import Results, machine, parser, table, torch
-from napari_dfc.basins import Votes, basins_of, contrast_of, with_even_noise
+from napari_dfc.basins import Votes, basins_of
+from napari_dfc.contrast import contrast_of
 from napari_dfc.hierarchy import merge_neighbors
 from napari_dfc.pieces import REGION_LEVEL
 from napari_dfc.segmentation import Run
@@ -40,7 +41,7 @@ def measured(photograph: Photograph, engine: dict[str, object]) -> dict[str, dic
     for n_iterations in ITERATIONS:
         for n_networks in NETWORKS:
             began = time.perf_counter()
-            contrast = contrast_of(with_even_noise(run.plane.values))
+            contrast = contrast_of(run.plane)
             votes = Votes(basins_of(contrast))
             for network in range(n_networks):
                 first = 1 + network * max(ITERATIONS)

@@ -16,14 +16,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 from skimage.color import rgb2gray
 from skimage.filters import threshold_otsu
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 import napari_dfc as dfc
-from bench import Results, interval, machine, parser, table, torch
+from bench import Results, add_jobs, interval, machine, parser, table, torch
 from micrographs import DEFAULT_ROOT, Micrograph, micrographs
 
 #: The default, and half of it.
@@ -84,6 +83,7 @@ def compare(each: Micrograph, preset: str, engine: dict[str, object]) -> dict[st
 def main() -> None:
     """Print a table."""
     options = parser(__doc__.splitlines()[0])
+    add_jobs(options)
     options.add_argument("--root", type=Path, default=DEFAULT_ROOT, help="the folder that holds DSB2018")
     options.add_argument("--presets", nargs="*", default=["fast"])
     options.add_argument("--fresh", action="store_true", help="measure anew what an earlier call has measured")
@@ -95,10 +95,10 @@ def main() -> None:
     for preset in given.presets:
         results = Results(f"foreground-{preset}-{given.device}", given.fresh)
         for kind, words in KINDS.items():
-            kept = [
-                results.get(each.name, partial(compare, each, preset, engine))
-                for each in track(list(micrographs("DSB2018", given.root, kind)), description=words, transient=True)
-            ]
+            images = micrographs("DSB2018", given.root, kind)
+            tasks = {each.name: partial(compare, each, preset, engine) for each in images}
+            results.fill(tasks, given.jobs, given.threads, words)
+            kept = [results.found[each] for each in tasks]
             for split in kept[0]:
                 ways = [each[split] for each in kept]
                 means = [f"{np.mean([each[way] for each in ways]):.3f}" for way in ("ours", "k-means", "Otsu")]

@@ -15,16 +15,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 from skimage.color import rgb2lab
 from skimage.graph import cut_threshold, rag_mean_color
 from skimage.segmentation import felzenszwalb, slic
 from sklearn.cluster import KMeans
 
 import napari_dfc as dfc
-from bench import Results, interval, machine, parser, table, torch
-from napari_dfc.basins import basins_of, contrast_of, means_over
+from bench import Results, add_jobs, interval, machine, parser, table, torch
+from napari_dfc.basins import basins_of, means_over
+from napari_dfc.contrast import contrast_of
 from napari_dfc.hierarchy import merge_neighbors
+from napari_dfc.images import prepare
 from napari_dfc.pieces import REGION_LEVEL
 from photographs import DEFAULT_ROOT, MODES, Photograph, bsd500, score, voc2012
 
@@ -52,7 +53,7 @@ def by_preset(
 def by_lab(image: NDArray[np.uint8]) -> Iterator[tuple[str, Labels]]:
     """Our merging of raw color."""
     values = np.moveaxis(rgb2lab(image), 2, 0).astype(np.float32)  # (3, H, W)
-    contrast = contrast_of(values)
+    contrast = contrast_of(prepare(image))
     basins = basins_of(contrast)
     features = means_over(basins, values) / np.float32(np.sqrt(values.reshape(3, -1).var(1).sum()))
     hierarchy = merge_neighbors(basins, features, contrast)
@@ -120,6 +121,7 @@ def chosen(kept: list[dict]) -> str:
 def main() -> None:
     """Print two tables."""
     options = parser(__doc__.splitlines()[0])
+    add_jobs(options)
     options.add_argument("--data", choices=("bsd500", "voc2012"), default="bsd500")
     options.add_argument("--root", type=Path, default=DEFAULT_ROOT, help="the folder BSDS500 or VOC2012")
     options.add_argument("--split", default="val")
@@ -153,10 +155,9 @@ def main() -> None:
     found: dict[str, list[dict]] = {}
     for name, way in ways.items():
         results = Results(f"peers-{given.data}-{given.split}-{name.replace(', ', '-')}-{given.device}", given.fresh)
-        found[name] = [
-            results.get(each.name, partial(measured, way, each))
-            for each in track(photographs, description=name, transient=True)
-        ]
+        tasks = {each.name: partial(measured, way, each) for each in photographs}
+        results.fill(tasks, given.jobs, given.threads, name)
+        found[name] = [results.found[each] for each in tasks]
     report(found, [name for name in ours if name in found])
     print(machine(given.threads, given.device), f"{len(photographs)} images of {given.data} {given.split}", sep="\n")
 

@@ -11,17 +11,17 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 from skimage.feature import multiscale_basic_features
 from skimage.segmentation import random_walker
 from sklearn.ensemble import RandomForestClassifier
 
 import napari_dfc as dfc
-from bench import Results, interval, machine, parser, table, torch
+from bench import Results, add_jobs, interval, machine, parser, table, torch
 from micrographs import COLLECTIONS, DEFAULT_ROOT, Micrograph, micrographs, strokes
 from napari_dfc.metrics import class_mean_iou
 
@@ -52,29 +52,26 @@ def by_walker(image: NDArray, painted: NDArray) -> NDArray:
         return random_walker(image, painted.astype(int), beta=WALKER_BETA, mode="cg_mg", channel_axis=channel_axis)
 
 
-def compare(
-    ways: dict[str, Callable[[NDArray, NDArray], NDArray]],
-    each: Micrograph,
-    n_strokes: int,
-    seed: int,
-    results: Results,
-) -> dict[str, dict[str, float]]:
-    """Class mean IoU and seconds of every way on one image with the same strokes."""
+def key_of(way: str, image: str, n_strokes: int, seed: int) -> str:
+    """What a figure is kept by."""
+    return f"{way}, {image}, {n_strokes} strokes, seed {seed}"
+
+
+def measured(
+    way: Callable[[NDArray, NDArray], NDArray], each: Micrograph, n_strokes: int, seed: int
+) -> dict[str, float]:
+    """Class mean IoU and seconds of a way on one image."""
     painted = strokes(each.classes, n_strokes, seed)
-
-    def measure(way: Callable[[NDArray, NDArray], NDArray]) -> dict[str, float]:
-        began = time.perf_counter()
-        labels = way(each.image, painted)
-        seconds = time.perf_counter() - began
-        return {"iou": class_mean_iou(labels, each.classes), "seconds": seconds}
-
-    key = f"{each.name}, {n_strokes} strokes, seed {seed}"
-    return {name: results.get(f"{name}, {key}", partial(measure, way)) for name, way in ways.items()}
+    began = time.perf_counter()
+    labels = way(each.image, painted)
+    seconds = time.perf_counter() - began
+    return {"iou": class_mean_iou(labels, each.classes), "seconds": seconds}
 
 
 def main() -> None:
     """Print a table for each collection."""
     options = parser(__doc__.splitlines()[0])
+    add_jobs(options)
     options.add_argument("collections", nargs="*", default=COLLECTIONS)
     options.add_argument("--root", type=Path, default=DEFAULT_ROOT, help="the folder that holds the collections")
     options.add_argument("--kind", default="", help="only images whose name begins so: d1, d2, dark, bright, colour")
@@ -97,20 +94,27 @@ def main() -> None:
             images = images[:: max(len(images) // given.images, 1)][: given.images]
         rows = []
         for n_strokes in given.strokes:
-            found: dict[str, list[list[float]]] = {name: [] for name in ways}
-            spent = dict.fromkeys(ways, 0.0)
-            for each in track(images, description=f"{collection}, {n_strokes} strokes", transient=True):
-                drawn = [compare(ways, each, n_strokes, seed, results) for seed in range(given.seeds)]
-                for name in ways:
-                    found[name].append([one[name]["iou"] for one in drawn])
-                    spent[name] += sum(one[name]["seconds"] for one in drawn) / given.seeds
+            tasks = {
+                key_of(name, each.name, n_strokes, seed): partial(measured, ways[name], each, n_strokes, seed)
+                for name, each, seed in product(ways, images, range(given.seeds))
+            }
+            results.fill(tasks, given.jobs, given.threads, f"{collection}, {n_strokes} strokes")
+            found: dict[str, list[list[float]]] = {}
+            seconds: dict[str, float] = {}
+            for name in ways:
+                kept = [
+                    [results.found[key_of(name, each.name, n_strokes, seed)] for seed in range(given.seeds)]
+                    for each in images
+                ]
+                found[name] = [[one["iou"] for one in drawn] for drawn in kept]
+                seconds[name] = float(np.median([one["seconds"] for drawn in kept for one in drawn]))
             for name in ways:
                 intervals = ["", ""]
                 if name in ours:
                     lows = [interval(found[name], found[other]) for other in ("random forest", "random walker")]
                     intervals = [f"{low:+.3f} to {high:+.3f}" for low, high in lows]
                 mean = np.mean(found[name])
-                rows.append([n_strokes, name, f"{mean:.3f}", *intervals, f"{spent[name] / len(images):.1f}"])
+                rows.append([n_strokes, name, f"{mean:.3f}", *intervals, f"{seconds[name]:.1f}"])
         print(f"\n{collection} {given.kind}: {len(images)} images, strokes drawn {given.seeds} times\n")
         print(table(["strokes", "", "class mean IoU", "less the forest", "less the walker", "seconds"], rows))
 
