@@ -15,8 +15,8 @@ from napari_dfc.superpixels import Superpixels
 N_CLUSTERS = 3
 
 
-def ensemble_of(factors: tuple[int, ...]) -> Ensemble:
-    network = Ensemble([Network(2, 6, 2, "replicate", N_CLUSTERS).double() for _ in factors], factors)
+def ensemble_of(factors: tuple[int, ...], shares: tuple[float, ...] | None = None) -> Ensemble:
+    network = Ensemble([Network(2, 6, 2, "replicate", N_CLUSTERS).double() for _ in factors], factors, shares)
     initialize(network, "xavier", torch.Generator().manual_seed(3))
     return network
 
@@ -46,13 +46,18 @@ def test_networks_have_weights_of_their_own() -> None:
     assert not torch.equal(first.convolutions[0].weight, second.convolutions[0].weight)
 
 
-def test_a_pass_averages_probabilities_and_leaves_each_network_its_own_gradient() -> None:
-    network = ensemble_of((1, 2))
+@pytest.mark.parametrize("shares", [None, (0.25, 0.75)])
+def test_a_pass_averages_probabilities_and_leaves_each_network_its_own_gradient(
+    shares: tuple[float, ...] | None,
+) -> None:
+    network = ensemble_of((1, 2), shares)
     task = task_of(network)
     found = EnsemblePass(task)(True)
     first, second = network.each()
     small = shrunken_image(task.image, None, 2)
-    mean = (probabilities(first, task.image) + enlarged(probabilities(second, small), 2, (27, 34))) / 2
+    of_first, of_second = shares or (0.5, 0.5)
+    fine, coarse = probabilities(first, task.image), enlarged(probabilities(second, small), 2, (27, 34))
+    mean = of_first * fine + of_second * coarse
     assert torch.allclose(found.probabilities, mean, atol=1e-10)
     assert torch.equal(found.clusters.long(), mean.argmax(-1))
     alone = [
@@ -91,7 +96,7 @@ def test_each_network_s_continuity_weight_follows_its_own_labels() -> None:
 
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
 def test_prediction_gives_a_pass_s_probabilities(masked: bool) -> None:
-    network = ensemble_of((1, 2, 1, 4))
+    network = ensemble_of((1, 2, 1, 4), (0.1, 0.2, 0.3, 0.4))
     task = task_of(network, masked)
     found = EnsemblePass(task)(False)
     picture = Picture(task.image, task.mask)

@@ -8,9 +8,11 @@ from scipy.ndimage import gaussian_filter
 import napari_dfc as dfc
 from napari_dfc import prediction
 from napari_dfc.filters import FILTER_RADIUS, filter_responses
+from napari_dfc.images import prepare
 from napari_dfc.network import Ensemble, Network, initialize
 from napari_dfc.passes import AutogradPass, Task
 from napari_dfc.prediction import Picture, Predictor
+from napari_dfc.result import network_for
 from napari_dfc.samples import read_sample
 from napari_dfc.scales import SIGMAS
 from napari_dfc.segmentation import Run
@@ -143,6 +145,24 @@ def test_with_strokes_filters_have_a_say_beside_the_networks() -> None:
         depths[extractor] = kernels  # features of every network
         assert set(np.unique(run.result().labels)) == set(np.unique(painted)) - {0}
     assert depths == {"both": [12, 12, 48], "convolutions": [12, 12], "filters": [48]}
+
+
+@pytest.mark.parametrize(
+    ("n_channels", "extractor", "shares"),
+    [
+        (1, "both", (1 / 6, 1 / 6, 1 / 6, 1 / 2)),
+        (3, "both", (1 / 4, 1 / 4, 1 / 4, 1 / 4)),
+        (1, "convolutions", (1 / 3, 1 / 3, 1 / 3)),
+        (1, "filters", (1,)),
+    ],
+)
+def test_filters_of_a_gray_image_count_as_much_as_all_networks(
+    n_channels: int, extractor: str, shares: tuple[float, ...]
+) -> None:
+    plane = prepare(np.zeros((n_channels, 8, 8)), channel_axis=0)
+    network = network_for(plane, Settings(extractor=extractor), 3, (1,) * len(shares))
+    assert isinstance(network, Ensemble)
+    assert network.shares == pytest.approx(shares)
 
 
 def test_filters_tell_textures_of_one_mean_apart() -> None:

@@ -63,12 +63,12 @@ class EnsemblePass:
         shape = (self.task.image.shape[1], self.task.image.shape[2])
         mean = self.task.image.new_zeros(*shape, _ensemble(self.task).n_clusters)
         found: list[Found] = []
-        for one_pass, factor in zip(self._passes, _ensemble(self.task).factors, strict=True):
+        ensemble = _ensemble(self.task)
+        for one_pass, factor, share in zip(self._passes, ensemble.factors, ensemble.shares, strict=True):
             member = one_pass(gradients)
             assert member.probabilities is not None  # what every member's task asks for
-            mean += enlarged(member.probabilities, factor, shape)
+            mean.add_(enlarged(member.probabilities, factor, shape), alpha=share)
             found.append(member)
-        mean /= len(found)
         losses = Losses(*(torch.stack(each).mean(0) for each in zip(*(one.losses for one in found), strict=True)))
         clusters = mean.argmax(-1).to(cluster_dtype(mean.shape[-1]))
         return Found(clusters, losses, [gradient for one in found for gradient in one.gradients], mean)
@@ -86,7 +86,7 @@ class EnsemblePredictor:
     """
 
     def __init__(self, network: Ensemble, cancelled: Callable[[], bool] = lambda: False) -> None:
-        self._factors = network.factors
+        self._factors, self._shares = network.factors, network.shares
         self._n_clusters = network.n_clusters
         self._predictors = [Predictor(member, cancelled) for member in network.each()]
 
@@ -99,13 +99,12 @@ class EnsemblePredictor:
         """The logarithm of the mean probability of every block of a picture."""
         _, height, width = picture.image.shape
         mean = torch.zeros(height, width, self._n_clusters, dtype=picture.image.dtype, device=picture.image.device)
-        for predictor, factor in zip(self._predictors, self._factors, strict=True):
+        for predictor, factor, share in zip(self._predictors, self._factors, self._shares, strict=True):
             small = _shrunken(picture, factor)
             probabilities = mean.new_empty(*small.image.shape[1:], self._n_clusters)
             for block in predictor.blocks(small):
                 probabilities[block.rows, block.columns] = block.values.softmax(-1)
-            mean += enlarged(probabilities, factor, (height, width))
-        mean /= len(self._factors)
+            mean.add_(enlarged(probabilities, factor, (height, width)), alpha=share)
         for top in range(0, height, BLOCK_ROWS):
             rows = slice(top, min(top + BLOCK_ROWS, height))
             yield Block(rows, slice(0, width), mean[rows].log())

@@ -166,11 +166,16 @@ class Ensemble(nn.Module):
         All with as many channels in the response.
     factors : tuple of int
         For each, the side of the square of pixels that become one.
+    shares : tuple of float, optional
+        What each counts in the average, 1 in all; by default alike.
     """
 
-    def __init__(self, members: Sequence[Network], factors: tuple[int, ...]) -> None:
+    def __init__(
+        self, members: Sequence[Network], factors: tuple[int, ...], shares: tuple[float, ...] | None = None
+    ) -> None:
         super().__init__()
         self.members, self.factors = nn.ModuleList(members), factors
+        self.shares = shares or (1 / len(members),) * len(members)
         self.n_clusters = members[0].n_clusters
 
     def each(self) -> list[Network]:

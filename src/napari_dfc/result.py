@@ -291,8 +291,12 @@ def network_for(
     if factors is None:
         return Network(n_inputs, settings.n_channels, 0 if settings.extractor == "filters" else settings.n_conv, **kind)
     has_filters = settings.extractor != "convolutions"
-    depths = [settings.n_conv] * (len(factors) - has_filters) + [0] * has_filters
-    return Ensemble([Network(n_inputs, settings.n_channels, depth, **kind) for depth in depths], factors)
+    n_learned = len(factors) - has_filters
+    depths = [settings.n_conv] * n_learned + [0] * has_filters
+    # of one channel, fixed filters see as much as learned ones: measured in docs/benchmarks.md
+    counts = [1] * n_learned + [max(n_learned, 1) if n_inputs == 1 else 1] * has_filters
+    members = [Network(n_inputs, settings.n_channels, depth, **kind) for depth in depths]
+    return Ensemble(members, factors, tuple(count / sum(counts) for count in counts))
 
 
 def tensors_of(plane: images.Plane, device: Device) -> tuple[Tensor, Tensor | None]:
