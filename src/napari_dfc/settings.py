@@ -190,8 +190,8 @@ class Settings:
         "Features",
         "What pixels are compared by. convolutions: features learned from this image, as in the article; filters: "
         "brightness, edges and curvature at four scales, for which few strokes are enough; both: with two or more "
-        "painted classes and only these, one network of filters is averaged with those of convolutions; otherwise the "
-        "same as convolutions.",
+        "painted classes and only these, one network of filters is averaged with those of convolutions, and of a gray "
+        "image counts as much as all of these; otherwise the same as convolutions.",
     )
     continuity_schedule: ContinuitySchedule = _parameter(
         "constant",
