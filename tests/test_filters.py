@@ -8,7 +8,6 @@ from scipy.ndimage import gaussian_filter
 import napari_dfc as dfc
 from napari_dfc import prediction
 from napari_dfc.filters import FILTER_RADIUS, filter_responses
-from napari_dfc.images import prepare
 from napari_dfc.network import Ensemble, Network, initialize
 from napari_dfc.passes import AutogradPass, Task
 from napari_dfc.prediction import Picture, Predictor
@@ -159,8 +158,7 @@ def test_with_strokes_filters_have_a_say_beside_the_networks() -> None:
 def test_filters_of_a_gray_image_count_as_much_as_all_networks(
     n_channels: int, extractor: str, shares: tuple[float, ...]
 ) -> None:
-    plane = prepare(np.zeros((n_channels, 8, 8)), channel_axis=0)
-    network = network_for(plane, Settings(extractor=extractor), 3, (1,) * len(shares))
+    network = network_for(n_channels, Settings(extractor=extractor), 3, (1,) * len(shares))
     assert isinstance(network, Ensemble)
     assert network.shares == pytest.approx(shares)
 

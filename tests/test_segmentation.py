@@ -756,7 +756,7 @@ def test_confidence_of_painted_classes_is_that_of_their_labels() -> None:
         for iteration in each:
             last = iteration
     # an independent mean over basins of what the networks say
-    network = network_for(plain.plane, plain.settings, plain.n_clusters, plain._factors)
+    network = network_for(len(plain.plane.values), plain.settings, plain.n_clusters, plain._factors)
     network.load_state_dict(dict(last.weights))
     picture, predictor = Picture(torch.from_numpy(plain.plane.values)), predictor_for(network)
     predictor.measure(picture)

@@ -10,16 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_dfc.gui.console import segment_layer, start
+    from napari_dfc.legend import Legend
+    from napari_dfc.model import Model, load
     from napari_dfc.result import Segmentation
     from napari_dfc.segmentation import Run, segment
     from napari_dfc.settings import Settings
 
-__all__ = ["Run", "Segmentation", "Settings", "__version__", "segment", "segment_layer", "start"]
+__all__ = [
+    "Legend",
+    "Model",
+    "Run",
+    "Segmentation",
+    "Settings",
+    "__version__",
+    "load",
+    "segment",
+    "segment_layer",
+    "start",
+]
 
 _HOMES = {
+    "Legend": "napari_dfc.legend",
+    "Model": "napari_dfc.model",
     "Run": "napari_dfc.segmentation",
     "Segmentation": "napari_dfc.result",
     "Settings": "napari_dfc.settings",
+    "load": "napari_dfc.model",
     "segment": "napari_dfc.segmentation",
     "segment_layer": "napari_dfc.gui.console",
     "start": "napari_dfc.gui.console",
@@ -33,7 +49,7 @@ def __getattr__(name: str) -> Any:
         return version("napari-dfc")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _HOMES[name] in ("napari_dfc.result", "napari_dfc.segmentation"):
+    if _HOMES[name] in ("napari_dfc.model", "napari_dfc.result", "napari_dfc.segmentation"):
         from napari_dfc.devices import load_torch
 
         load_torch()

@@ -8,7 +8,7 @@ import torch
 
 from napari_dfc.network import Ensemble, Network
 from napari_dfc.passes import AutogradPass, Found, Losses, Pass, Task, cluster_dtype
-from napari_dfc.prediction import Block, Picture, Predictor
+from napari_dfc.prediction import Block, Picture, Predictor, Statistics
 from napari_dfc.resolutions import enlarged, shrunken_image, shrunken_mask, shrunken_targets
 from napari_dfc.stripwise import StripPass
 
@@ -90,10 +90,26 @@ class EnsemblePredictor:
         self._n_clusters = network.n_clusters
         self._predictors = [Predictor(member, cancelled) for member in network.each()]
 
-    def measure(self, *pictures: Picture) -> None:
-        """Take the statistics of these pictures as the fixed ones."""
-        for predictor, factor in zip(self._predictors, self._factors, strict=True):
-            predictor.measure(*(_shrunken(picture, factor) for picture in pictures))
+    def measure(self, *pictures: Picture) -> tuple[Statistics, ...]:
+        """Take the statistics of these pictures as the fixed ones, for each network at its own resolution."""
+        return tuple(
+            each
+            for predictor, factor in zip(self._predictors, self._factors, strict=True)
+            for each in predictor.measure(*(_shrunken(picture, factor) for picture in pictures))
+        )
+
+    def use(self, statistics: tuple[Statistics, ...]) -> None:
+        """Take what `measure` has given before as the fixed ones."""
+        for predictor, each in zip(self._predictors, statistics, strict=True):
+            predictor.use((each,))
+
+    def drift(self, picture: Picture) -> float:
+        """The mean over the networks of what `Predictor.drift` gives."""
+        found = [
+            predictor.drift(_shrunken(picture, factor))
+            for predictor, factor in zip(self._predictors, self._factors, strict=True)
+        ]
+        return sum(found) / len(found)
 
     def blocks(self, picture: Picture) -> Iterator[Block]:
         """The logarithm of the mean probability of every block of a picture."""

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,8 @@ import imageio.v3 as iio
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+
+from napari_dfc.whole_files import write_whole
 
 __all__ = ["ImageFile", "read_image", "write_labels", "write_picture"]
 
@@ -122,12 +121,12 @@ def write_labels(
         options |= {"ome": True, "metadata": metadata}
     else:
         options |= {"metadata": None, "description": metadata.get("Description", "").encode() or None}
-    _write_whole(path, lambda temporary: tifffile.imwrite(temporary, labels, **options), overwrite)
+    write_whole(path, lambda temporary: tifffile.imwrite(temporary, labels, **options), overwrite)
 
 
 def write_picture(path: str | Path, picture: NDArray[np.uint8], *, overwrite: bool = False) -> None:
     """Write an RGB picture (H, W, 3) as PNG; errors as in `write_labels`."""
-    _write_whole(Path(path), lambda temporary: iio.imwrite(temporary, picture, extension=".png"), overwrite)
+    write_whole(Path(path), lambda temporary: iio.imwrite(temporary, picture, extension=".png"), overwrite)
 
 
 def _read_tiff(path: Path) -> ImageFile:
@@ -186,43 +185,3 @@ def _resolution(page: Any) -> tuple[float, float] | None:
             return None
         sizes.append(denominator / numerator)
     return sizes[0], sizes[1]
-
-
-def _write_whole(path: Path, write: Callable[[Path], object], overwrite: bool) -> None:
-    """Write under another name in the same folder, then rename: the file is complete or absent."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"the folder {path.parent} does not exist")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already")
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        _take_usual_permissions(temporary)
-        if overwrite:
-            temporary.replace(path)
-        else:
-            _rename_if_absent(temporary, path)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-
-
-def _rename_if_absent(temporary: Path, path: Path) -> None:
-    """Rename without replacing a file that appeared meanwhile; a link refuses that, where links exist."""
-    try:
-        path.hardlink_to(temporary)
-    except FileExistsError:
-        raise FileExistsError(f"{path} exists already") from None
-    except (OSError, NotImplementedError):
-        if path.exists():
-            raise FileExistsError(f"{path} exists already") from None
-        temporary.replace(path)
-
-
-def _take_usual_permissions(path: Path) -> None:
-    """Give a file of mkstemp's, which only its owner can read, the permissions of any new file."""
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)

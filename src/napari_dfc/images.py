@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Plane", "prepare"]
+__all__ = ["Plane", "channels_differ", "prepare"]
 
 #: Percentiles of a channel that its scaling maps to 0 and 1.
 PERCENTILES = (0.1, 99.9)
@@ -57,6 +57,7 @@ def prepare(
     channel_axis: int | None = None,
     mask: ArrayLike | None = None,
     scaling: str = "percentile",
+    constants: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
     dtype: Any = np.float32,
 ) -> Plane:
     """Check an image and turn it into scaled channels.
@@ -74,6 +75,8 @@ def prepare(
     scaling : {"percentile", "published"}
         "percentile" maps each channel's own 0.1 to 99.9 percentile, over the pixels that take part, to 0 to 1 without
         clipping; "published" divides by the data type's largest value (integers) or by 1 (real numbers).
+    constants : (C,) and (C,) ndarray of float64, optional
+        Offset and scale of each channel, in place of this image's own.
     dtype : data type
         float32 or float64 for the result.
 
@@ -86,7 +89,8 @@ def prepare(
     TypeError
         Complex, object, text or date values; a mask that is not Boolean.
     ValueError
-        An empty image, axes that cannot be told apart, shapes that differ, or no pixel left to segment.
+        An empty image, axes that cannot be told apart, shapes that differ, no pixel left to segment, or another number
+        of channels than of constants.
 
     Examples
     --------
@@ -122,8 +126,13 @@ def prepare(
 
     values = np.empty((len(channels), *shape), dtype=dtype)
     offset, scale = np.zeros(len(channels)), np.ones(len(channels))
+    if constants is not None and len(constants[0]) != len(channels):
+        raise ValueError(channels_differ(len(channels), len(constants[0])))
     for index, channel in enumerate(channels):
-        offset[index], scale[index] = _scaling_constants(channel, usable, scaling)
+        if constants is not None:
+            offset[index], scale[index] = constants[0][index], constants[1][index]
+        else:
+            offset[index], scale[index] = _scaling_constants(channel, usable, scaling)
         wide = np.where(usable, channel, 0).astype(np.float64)
         values[index] = np.where(usable, (wide - offset[index]) / scale[index], 0)
     return Plane(
@@ -135,6 +144,11 @@ def prepare(
         dtypes=tuple(str(channel.dtype) for channel in channels),
         is_rgb=is_rgb and len(images) == 1,
     )
+
+
+def channels_differ(there: int, wanted: int) -> str:
+    """What to say of an image with another number of channels than the references have."""
+    return f"the image has {there} channel{'s' * (there != 1)}; accepted are {wanted}, as in the reference images"
 
 
 def _split_channels(image: Any, channel_axis: int | None) -> tuple[list[NDArray[Any]], NDArray[Any] | None, bool]:

@@ -11,7 +11,7 @@ from napari_dfc.scales import N_FILTERS
 from napari_dfc.settings import Settings
 from napari_dfc.strips import TILE, tile_rows_of_strip
 
-__all__ = ["Plan", "amount", "crops", "make_plan", "wanted_factors"]
+__all__ = ["Plan", "amount", "crops", "make_plan", "prediction_plan", "wanted_factors"]
 
 GIGABYTE = 1e9
 
@@ -218,6 +218,31 @@ def _bytes(
         return image + sum(each)
     kept = [math.prod(_divided(crop, factor)) * N_FILTERS * n_inputs * _FLOAT for factor in factors[n_learned:]]
     return image + max(each) + sum(kept)
+
+
+def prediction_plan(shape: tuple[int, int], n_inputs: int, n_clusters: int, settings: Settings, device: Device) -> Plan:
+    """How much memory the prediction of a plane takes: the image, probabilities, and where edges count, its basins.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns.
+    n_inputs : int
+        Channels of the image.
+    n_clusters : int
+        Channels of the response.
+    settings : Settings
+    device : Device
+
+    Returns
+    -------
+    Plan
+    """
+    n_pixels = math.prod(shape)
+    needed = n_pixels * (2 * n_inputs + 2 * n_clusters + 3) * _FLOAT
+    if settings.edge_share:
+        needed += _bytes_of_regions(n_pixels)
+    return Plan(needed, shape, 1, total_memory(device), needed)
 
 
 def _bytes_of_slic(shape: tuple[int, int], n_inputs: int) -> int:

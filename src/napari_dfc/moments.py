@@ -7,7 +7,7 @@ from torch import Tensor
 
 from napari_dfc.network import Component, Normalization
 
-__all__ = ["Moments", "folded_classifier"]
+__all__ = ["Moments", "folded_classifier", "inverse_deviation"]
 
 
 class Moments:
@@ -69,7 +69,12 @@ class Moments:
 
     def inverse_deviation(self) -> Tensor:
         """What a normalization multiplies with."""
-        return torch.rsqrt(self.variance + Normalization.epsilon)
+        return inverse_deviation(self.variance)
+
+
+def inverse_deviation(variance: Tensor) -> Tensor:
+    """What a normalization multiplies with, of the variances that it goes by."""
+    return torch.rsqrt(variance + Normalization.epsilon)
 
 
 def folded_classifier(classifier: Component, scale: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,5 +97,5 @@ def folded_classifier(classifier: Component, scale: Tensor, covariance: Tensor) 
     """
     weight = classifier.kernel.double().flatten(1) * scale
     variance = ((weight @ covariance) * weight).sum(1).clamp(min=0)
-    inverse = torch.rsqrt(variance + Normalization.epsilon)
+    inverse = inverse_deviation(variance)
     return weight * inverse[:, None], inverse * classifier.scale.double()

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from napari_dfc.cancellation import Cancelled
 from napari_dfc.filters import FILTER_RADIUS, filter_responses
-from napari_dfc.moments import Moments, folded_classifier
-from napari_dfc.network import Component, Network, kernel_matrix, padded_image
+from napari_dfc.moments import Moments, folded_classifier, inverse_deviation
+from napari_dfc.network import Component, Network, Normalization, kernel_matrix, padded_image
 from napari_dfc.strips import TILE
 from napari_dfc.winograd import StripConvolution, transformed_kernel
 
-__all__ = ["Block", "DeviceConvolution", "Picture", "Predictor"]
+__all__ = ["Block", "DeviceConvolution", "Picture", "Predictor", "Statistics"]
 
 #: Rows and columns of a block. Blocks lie on a grid that starts at the image's corner, whatever part is asked for: so a
 #: pixel's response is computed in the same way, and is the same bit for bit, in every part that holds it.
@@ -50,6 +50,22 @@ class Block(NamedTuple):
     rows: slice
     columns: slice
     values: Tensor  # (h, w, q)
+
+
+class Statistics(NamedTuple):
+    """What the normalizations of a network go by, as float64 on the CPU.
+
+    Parameters
+    ----------
+    means, variances : tuple of (p,) Tensor
+        Of the map behind each convolution; of a network of fixed features, of these.
+    covariance : (p, p) Tensor
+        Of the channels of the last one.
+    """
+
+    means: tuple[Tensor, ...]
+    variances: tuple[Tensor, ...]
+    covariance: Tensor
 
 
 class Predictor:
@@ -99,21 +115,72 @@ class Predictor:
         self._scales: list[Tensor] = []  # of each normalization, as far as its statistics are known
         self._shifts: list[Tensor] = []
 
-    def measure(self, *pictures: Picture) -> None:
-        """Take the statistics of these pictures, layer by layer, as the fixed ones."""
+    def measure(self, *pictures: Picture) -> tuple[Statistics, ...]:
+        """Take the statistics of these pictures, layer by layer, as the fixed ones, and give them; one, in a tuple."""
+        self._scales, self._shifts = [], []
+        found: list[Moments] = []
+        for layer, component in enumerate(self._components):
+            found.append(self._moments(pictures, layer + 1))
+            self._fix(component, found[-1].mean, found[-1].variance)
+        if not self._components:
+            found.append(self._moments(pictures, 0))
+        statistics = Statistics(
+            tuple(each.mean for each in found), tuple(each.variance for each in found), found[-1].covariance
+        )
+        self._fix_classifier(statistics)
+        return (statistics,)
+
+    def use(self, statistics: tuple[Statistics, ...]) -> None:
+        """Take what `measure` has given before as the fixed ones."""
+        (only,) = statistics
         self._scales, self._shifts = [], []
         for layer, component in enumerate(self._components):
-            moments = self._moments(pictures, layer + 1)
-            scale = component.scale.cpu().double() * moments.inverse_deviation()
-            self._scales.append(self._ready(scale))
-            self._shifts.append(self._ready(component.shift.cpu().double() - scale * moments.mean))
-        if not self._components:
-            moments = self._moments(pictures, 0)
-            scale = moments.inverse_deviation()
+            self._fix(component, only.means[layer], only.variances[layer])
+        self._fix_classifier(only)
+
+    def drift(self, picture: Picture) -> float:
+        r"""How little the features of a picture have in common with those that the fixed statistics were taken of.
+
+        Returns
+        -------
+        float
+            From 0, the same, to 1, nothing.
+
+        Notes
+        -----
+        Each feature is taken to be normally distributed, there with deviation :math:`s` and here with deviation
+        :math:`t` about a mean that lies :math:`m` away. Their overlap (Bhattacharyya's coefficient) is
+
+        .. math:: \sqrt{2 s t / (s^2 + t^2)} \; e^{-m^2 / 4 (s^2 + t^2)}
+
+        and the drift is 1 less the mean overlap.
+
+        References
+        ----------
+        A. Bhattacharyya, "On a measure of divergence between two statistical populations defined by their probability
+        distributions", Bulletin of the Calcutta Mathematical Society, 1943.
+        """
+        here = self._moments([picture], len(self._components))
+        there, now = self._fixed.variances[-1] + Normalization.epsilon, here.variance + Normalization.epsilon
+        both = there + now
+        shift = here.mean - self._fixed.means[-1]
+        overlap = torch.sqrt(2 * torch.sqrt(there * now) / both) * torch.exp(-shift.square() / (4 * both))
+        return float(1 - overlap.mean())
+
+    def _fix(self, component: Component, mean: Tensor, variance: Tensor) -> None:
+        scale = component.scale.cpu().double() * inverse_deviation(variance)
+        self._scales.append(self._ready(scale))
+        self._shifts.append(self._ready(component.shift.cpu().double() - scale * mean))
+
+    def _fix_classifier(self, statistics: Statistics) -> None:
+        self._fixed = statistics
         classifier = Component(*(each.cpu() for each in self._classifier))
-        unit_slope, _ = folded_classifier(classifier, scale, moments.covariance)
+        scale = inverse_deviation(statistics.variances[-1])
+        if self._components:
+            scale = scale * self._components[-1].scale.cpu().double()
+        unit_slope, _ = folded_classifier(classifier, scale, statistics.covariance)
         self._slope = self._ready(unit_slope * classifier.scale.double()[:, None])
-        self._mean = self._ready(moments.mean)
+        self._mean = self._ready(statistics.means[-1])
 
     def _moments(self, pictures: Sequence[Picture], depth: int) -> Moments:
         """Statistics of the map behind the first `depth` convolutions."""

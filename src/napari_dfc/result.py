@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,11 +19,15 @@ from napari_dfc.cancellation import Cancelled
 from napari_dfc.contrast import contrast_of
 from napari_dfc.devices import Device, as_torch_device, computing
 from napari_dfc.ensemble import predictor_for
+from napari_dfc.legend import Legend
 from napari_dfc.memory import Plan
 from napari_dfc.network import Ensemble, Network
 from napari_dfc.pieces import KeptPieces
-from napari_dfc.prediction import Picture
+from napari_dfc.prediction import Picture, Statistics
 from napari_dfc.settings import Settings
+
+if TYPE_CHECKING:
+    from napari_dfc.model import Model
 
 __all__ = ["LOSS_NAMES", "KeptResponse", "Segmentation", "network_for", "tensors_of"]
 
@@ -41,11 +46,13 @@ class Segmentation:
         holds the numbers. A scribbled class keeps its value, the other clusters have the smallest unused integers by
         falling area.
     iterations : int
-        Updates of the network before this map; of regions and groups, of all networks together.
+        Updates of the network before this map; of regions and groups, of all networks together; of a prediction, those
+        that trained the network.
     n_labels : int
         Different positive numbers in `labels`.
     losses : (iterations + 1, 4) ndarray of float64
-        The losses of every iteration up to this map, the untrained network's first; columns as in `LOSS_NAMES`.
+        The losses of every iteration up to this map, the untrained network's first; columns as in `LOSS_NAMES`. A
+        prediction has none.
     label_counts : (iterations + 1,) ndarray of int64
         The number of labels in the map of every iteration up to this one.
     settings : Settings
@@ -61,6 +68,9 @@ class Segmentation:
     record : dict
         Everything needed to run it again on the same image: settings, threads, versions, the image's digest, strokes.
         Plain values, ready for JSON.
+    drift : float
+        Of a prediction, how little its features have in common with those of the references: from 0, the same, to 1,
+        nothing. NaN where it was not predicted by fixed statistics.
     """
 
     labels: NDArray[np.unsignedinteger[Any]]
@@ -77,6 +87,9 @@ class Segmentation:
     _response: KeptResponse | KeptPieces = field(repr=False)
     _run_numbers: NDArray[np.uint64] = field(repr=False)
     _numbers: NDArray[np.uint64] = field(repr=False)
+    drift: float = math.nan
+    _legend: Legend | None = field(default=None, repr=False)
+    _to_model: Callable[[Legend], Model] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         rows, columns = self.labels.shape
@@ -112,6 +125,36 @@ class Segmentation:
         Computed from the kept network when first asked for.
         """
         return self._probabilities[1]
+
+    @cached_property
+    def legend(self) -> Legend:
+        """Number, name and color of every class; of a run, "class 1" and so on."""
+        return self._legend or Legend.of(np.unique(self.labels[self.labels > 0]).tolist())
+
+    def model(self, names: Mapping[int, str] | None = None) -> Model:
+        """Keep what this run has learned, to give other images the same classes.
+
+        Groups were not made by one network: one is trained to tell them apart, which takes as long as a run with
+        strokes.
+
+        Parameters
+        ----------
+        names : mapping of int to str, optional
+            What the classes are called, by number.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        ValueError
+            Regions, which are no classes; a prediction, whose network is kept already; a number that is not there, or a
+            name used twice.
+        """
+        if self._to_model is None:
+            raise ValueError("this result was predicted by a network that is kept already")
+        return self._to_model(self.legend.named(names or {}))
 
     def regions_at(self, scale: float) -> NDArray[np.unsignedinteger[Any]]:
         """Fewer or more regions, without another run.
@@ -204,18 +247,24 @@ class KeptResponse:
     device: Device
     known: NDArray[np.bool_] | None
     edge_share: float
+    statistics: tuple[Statistics, ...] | None = None  # of each network; by default those of this image
 
     cancelled: Callable[[], bool] = lambda: False
 
     def winners(self) -> NDArray[np.integer[Any]]:
-        """The channel that wins at each pixel, (H, W), for a share of edges.
+        """The channel that wins at each pixel, (H, W).
 
         Raises
         ------
         Cancelled
             Nobody waits any more.
         """
-        return self._at_edges[0]
+        if self.edge_share:
+            return self._at_edges[0]
+        found = np.empty(self.plane.shape, dtype=np.int64)
+        for rows, columns, shares in self._blocks():
+            found[rows, columns] = shares.argmax(-1)
+        return found
 
     def probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Probability of the winning channel, and its distance to the second."""
@@ -250,7 +299,7 @@ class KeptResponse:
     def _blocks(self) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
         """Rows, columns and softmax of every block of the image."""
         image, mask = tensors_of(self.plane, self.device)
-        network = network_for(self.plane, self.settings, self.n_clusters, self.factors)
+        network = network_for(len(self.plane.values), self.settings, self.n_clusters, self.factors)
         network.to(image.device, image.dtype)
         network.load_state_dict(dict(self.weights))
         picture, predictor = Picture(image, mask), predictor_for(network, self.cancelled)
@@ -259,7 +308,10 @@ class KeptResponse:
             computing(self.device, settings.threads, settings.repeatable, precision=settings.precision),
             torch.no_grad(),
         ):
-            predictor.measure(picture)
+            if self.statistics is None:
+                predictor.measure(picture)
+            else:
+                predictor.use(self.statistics)
             for block in predictor.blocks(picture):
                 yield block.rows, block.columns, block.values.softmax(-1).cpu().numpy()
 
@@ -273,13 +325,14 @@ def _best(shares: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.
 
 
 def network_for(
-    plane: images.Plane, settings: Settings, n_clusters: int, factors: tuple[int, ...] | None
+    n_inputs: int, settings: Settings, n_clusters: int, factors: tuple[int, ...] | None
 ) -> Network | Ensemble:
-    """The network that a plane and the settings ask for, or several, without their first weights.
+    """The network that an image and the settings ask for, or several, without their first weights.
 
     Parameters
     ----------
-    plane : Plane
+    n_inputs : int
+        Channels of the image.
     settings : Settings
     n_clusters : int
         Channels of the response.
@@ -287,7 +340,6 @@ def network_for(
         For painted classes, the resolutions of the networks; see `wanted_factors`. None where there is one network.
     """
     kind: dict[str, Any] = {"padding": settings.padding, "n_clusters": n_clusters}
-    n_inputs = len(plane.values)
     if factors is None:
         return Network(n_inputs, settings.n_channels, 0 if settings.extractor == "filters" else settings.n_conv, **kind)
     has_filters = settings.extractor != "convolutions"

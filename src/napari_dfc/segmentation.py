@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -31,7 +32,9 @@ from napari_dfc.devices import (
     release_memory,
 )
 from napari_dfc.hierarchy import merge_neighbors
+from napari_dfc.legend import Legend
 from napari_dfc.memory import Plan, amount, crops, make_plan, wanted_factors
+from napari_dfc.model import Model, model_of
 from napari_dfc.network import initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration, optimize
@@ -56,7 +59,7 @@ class Run:
     Parameters
     ----------
     image, scribbles, mask, channel_axis
-        As in `segment`.
+        As in `segment`; a `Plane` is an image that is prepared already, with its mask.
     settings : Settings, optional
         The default preset by default.
     name : str
@@ -91,7 +94,7 @@ class Run:
 
     def __init__(
         self,
-        image: ArrayLike | tuple[ArrayLike, ...],
+        image: ArrayLike | tuple[ArrayLike, ...] | images.Plane,
         *,
         scribbles: ArrayLike | None = None,
         mask: ArrayLike | None = None,
@@ -101,7 +104,11 @@ class Run:
         spare_a_core: bool = False,
     ) -> None:
         self.settings = settings or Settings()
-        self.plane = images.prepare(image, channel_axis=channel_axis, mask=mask, scaling=self.settings.input_scaling)
+        if isinstance(image, images.Plane):
+            self.plane = image
+        else:
+            scaling = self.settings.input_scaling
+            self.plane = images.prepare(image, channel_axis=channel_axis, mask=mask, scaling=scaling)
         self.scribbles = (
             None
             if scribbles is None
@@ -231,7 +238,7 @@ class Run:
         if self._takes_votes:
             rounds, settings = settings.n_networks, settings.change(max_iterations=settings.region_iterations)
         for index in range(rounds):
-            network = network_for(self.plane, settings, self.n_clusters, self._factors).to(image.dtype)
+            network = network_for(len(self.plane.values), settings, self.n_clusters, self._factors).to(image.dtype)
             initialize(network, settings.initialization, generator)
             for iteration in optimize(
                 network.to(image.device),
@@ -350,7 +357,26 @@ class Run:
             _response=response,
             _run_numbers=self.run_numbers[: len(numbers)],
             _numbers=numbers,
+            _to_model=partial(self._model, response, numbers, n_updates),
         )
+
+    def _model(
+        self, response: KeptResponse | KeptPieces, numbers: NDArray[np.uint64], n_updates: int, legend: Legend
+    ) -> Model:
+        """The network of a result, or one that is trained to tell its groups apart."""
+        record = self._record(n_updates, len(legend), "", "")
+        if isinstance(response, KeptResponse):
+            return model_of(response, numbers, record, n_updates, legend)
+        if self.settings.split_into == "regions":
+            raise ValueError(
+                "regions are pieces of one image and no classes that another could have; run again with "
+                'split_into="groups" or with strokes'
+            )
+        settings = self.settings.change(restrict_to_scribbles=True)
+        run = Run(self.plane, scribbles=response.labels(), settings=settings, name=self.name)
+        for _ in run:
+            pass
+        return run.result().model({entry.number: entry.name for entry in legend})
 
     def _pieces(self) -> KeptPieces | None:
         """What the label maps so far make; None where there is nothing to be, or nobody waits for it."""

@@ -1,0 +1,497 @@
+"""A trained network that is kept: it gives every image that follows the same classes."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from napari_dfc import images, model_file
+from napari_dfc.devices import as_torch_device, choose_device, computing
+from napari_dfc.ensemble import EnsemblePredictor, predictor_for
+from napari_dfc.legend import Legend
+from napari_dfc.memory import prediction_plan
+from napari_dfc.model_document import FORMAT, checked
+from napari_dfc.network import Ensemble, Network
+from napari_dfc.numbering import apply_numbers
+from napari_dfc.prediction import Picture, Predictor, Statistics
+from napari_dfc.result import KeptResponse, Segmentation, network_for, tensors_of
+from napari_dfc.settings import Settings
+
+__all__ = ["MOST_DRIFT", "Golden", "Model", "load", "model_of"]
+
+WhichStatistics = Literal["reference", "image"]
+
+#: Rows and columns of the golden patch.
+PATCH = 32
+
+#: Classes that a network in words names, at most.
+SHOWN = 6
+
+#: Difference of a golden patch's response, whose deviation is about 1, from what it was when it was saved, at most.
+MOST_OFF = 1e-4
+
+#: `Segmentation.drift` above which a result says that it should not be trusted; measured in docs/benchmarks.md.
+MOST_DRIFT = 0.1
+
+
+class Golden(NamedTuple):
+    """A piece of a reference image and what the network says of it, by which a loaded network is checked.
+
+    Parameters
+    ----------
+    patch : (C, h, w) Tensor of float32
+        Scaled channels.
+    response : (h, w, q) Tensor of float32
+    """
+
+    patch: Tensor
+    response: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained network, with all it takes to use it again: `Segmentation.model` gives one.
+
+    Parameters
+    ----------
+    legend : Legend
+        Number, name and color of every class.
+    settings : Settings
+        What it was trained with.
+    offset, scale : (C,) ndarray of float64
+        The scaling of each channel of the references: ``(image - offset) / scale``.
+    is_rgb : bool
+        Whether the references are color images.
+    numbers : tuple of int
+        Of the class that each channel of the response stands for.
+    factors : tuple of int, or None
+        The resolutions of several networks; None where there is one.
+    weights : mapping of str to Tensor
+    statistics : tuple of Statistics
+        Of each network, over all references.
+    golden : Golden
+    iterations : int
+        Updates that led to these weights.
+    references : tuple of dict
+        The name, digest (SHA-256), rows and columns of each reference image.
+    versions : mapping of str to str
+        The programs that it was trained with.
+    pixel_size : tuple of float, optional
+        Height and width of the references' pixels in micrometers, where it is known.
+
+    Examples
+    --------
+    >>> import napari_dfc as dfc
+    >>> from napari_dfc.samples import read_sample
+    >>> sample = read_sample("stained_tissue")
+    >>> reference = dfc.segment(sample.image, scribbles=sample.scribbles, preset="fast", max_iterations=5)
+    >>> model = reference.model(names={1: "nucleus"})
+    >>> model.legend[1].name, sorted(set(model.predict(sample.image).labels.flat))
+    ('nucleus', [np.uint8(1), np.uint8(2), np.uint8(3)])
+    """
+
+    legend: Legend
+    settings: Settings
+    offset: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    is_rgb: bool
+    numbers: tuple[int, ...]
+    factors: tuple[int, ...] | None
+    weights: Mapping[str, Tensor]
+    statistics: tuple[Statistics, ...]
+    golden: Golden
+    iterations: int
+    references: tuple[Mapping[str, Any], ...]
+    versions: Mapping[str, str]
+    pixel_size: tuple[float, float] | None = None
+
+    def __repr__(self) -> str:
+        names = [entry.name for entry in self.legend][:SHOWN] + ["..."] * (len(self.legend) > SHOWN)
+        references = f"{len(self.references)} reference image{'s' * (len(self.references) != 1)}"
+        return f"Model({len(self.legend)} classes: {', '.join(names)}; {references})"
+
+    def named(self, names: Mapping[int, str]) -> Model:
+        """The same network with other names for its classes, by number."""
+        return replace(self, legend=self.legend.named(names))
+
+    def predict(
+        self,
+        image: ArrayLike | tuple[ArrayLike, ...],
+        *,
+        mask: ArrayLike | None = None,
+        channel_axis: int | None = None,
+        statistics: WhichStatistics = "reference",
+        device: str = "auto",
+        threads: int = 0,
+        name: str = "",
+    ) -> Segmentation:
+        """Segment another image into the same classes, without training.
+
+        Parameters
+        ----------
+        image, mask, channel_axis
+            As in `napari_dfc.segment`; with as many channels as the references have.
+        statistics : {"reference", "image"}
+            "reference": brightness is scaled, and features are normalized, as in the references; a part of an image is
+            segmented as in the whole. "image": by the image itself, as the published code does, which makes up for
+            another exposure but gives every image the references' share of each class.
+        device : str
+            As the setting.
+        threads : int
+            As the setting.
+        name : str
+            What the record calls the image.
+
+        Returns
+        -------
+        Segmentation
+            Its `drift` says how unlike the references the image is, and its `note` whether that is too much.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `napari_dfc.segment`; another number of channels than the references have.
+        """
+        if statistics not in get_args(WhichStatistics):
+            raise ValueError(f'statistics is {statistics!r}; accepted are "reference" and "image"')
+        settings = self.settings.change(device=device, threads=threads)
+        fixed = statistics == "reference"
+        constants = (self.offset, self.scale) if fixed else None
+        plane = images.prepare(
+            image, channel_axis=channel_axis, mask=mask, scaling=settings.input_scaling, constants=constants
+        )
+        if len(plane.values) != len(self.offset):
+            raise ValueError(images.channels_differ(len(plane.values), len(self.offset)))
+        chosen = choose_device(device)
+        response = KeptResponse(
+            plane=plane,
+            settings=settings,
+            weights=self.weights,
+            n_clusters=len(self.numbers),
+            factors=self.factors,
+            device=chosen,
+            known=plane.mask,
+            edge_share=settings.edge_share if self.factors is not None else 0.0,
+            statistics=self.statistics if fixed else None,
+        )
+        numbers = np.array(self.numbers, dtype=np.uint64)
+        labels = apply_numbers(response.winners(), numbers, plane.mask)
+        drift = self._drift(response) if fixed else float("nan")
+        n_labels = int(np.count_nonzero(np.bincount(labels.ravel())[1:]))
+        return Segmentation(
+            labels=labels,
+            iterations=self.iterations,
+            n_labels=n_labels,
+            losses=np.zeros((0, 4)),
+            label_counts=np.zeros(0, dtype=np.int64),
+            settings=settings,
+            device=chosen,
+            plan=prediction_plan(plane.shape, len(plane.values), len(self.numbers), settings, chosen),
+            ended="predicted by a trained network",
+            note=_warning(drift),
+            record={
+                "format": 1,
+                "model": {"references": [dict(each) for each in self.references], "legend": self.legend.as_list()},
+                "statistics": statistics,
+                "device": chosen.title,
+                "versions": versions(),
+                "image": {"name": name, "sha256": plane.sha256, "shape": list(plane.shape)},
+                "drift": drift,
+                "strokes": [],
+            },
+            drift=drift,
+            _response=response,
+            _run_numbers=numbers,
+            _numbers=numbers,
+            _legend=self.legend,
+        )
+
+    def _drift(self, response: KeptResponse) -> float:
+        """How far the features of an image lie from those of the references."""
+        image, mask = tensors_of(response.plane, response.device)
+        predictor = self.predictor(response.device.name)
+        with (
+            computing(response.device, response.settings.threads, precision=response.settings.precision),
+            torch.no_grad(),
+        ):
+            return predictor.drift(Picture(image, mask))
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the network to a file, which is complete or absent.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in ``.dfc.safetensors``.
+        overwrite : bool
+            Replace the file if it is there.
+
+        Raises
+        ------
+        FileExistsError
+            The file is there and `overwrite` is False.
+        OSError
+            The folder is missing, or there is no room.
+        ValueError
+            Another ending.
+        """
+        model_file.write(path, self.to_bytes(), overwrite)
+
+    def to_bytes(self) -> bytes:
+        """What `save` writes."""
+        network = self.network()
+        members = network.each() if isinstance(network, Ensemble) else [network]
+        factors = self.factors or (1,)
+        document = {
+            "format": FORMAT,
+            "architecture": {"name": "dfc", "arguments": self._arguments()},
+            "receptive_radius": max(
+                member.receptive_radius * factor for member, factor in zip(members, factors, strict=True)
+            ),
+            "channels": {"offset": self.offset.tolist(), "scale": self.scale.tolist(), "is_rgb": self.is_rgb},
+            "classes": self.legend.as_list(),
+            "channel_classes": list(self.numbers),
+            "settings": self.settings.as_dict(),
+            "iterations": self.iterations,
+            "references": [dict(each) for each in self.references],
+            "pixel_size": None if self.pixel_size is None else list(self.pixel_size),
+            "versions": dict(self.versions),
+        }
+        return model_file.pack(document, self._tensors())
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Model:
+        """What `load` makes of a file's bytes; errors as there."""
+        document, tensors = model_file.unpack(data)
+        found = checked(document)
+        arguments, settings = found["architecture"]["arguments"], found["settings"]
+        n_weights = arguments["n_channels"] ** 2 * 9 * max(arguments["n_conv"] - 1, 0)
+        if 4 * n_weights > len(data):  # before a network of that size is made
+            raise ValueError("the network's file holds fewer weights than the network that it describes has")
+        model = cls(
+            legend=found["classes"],
+            settings=settings,
+            offset=np.array(found["channels"]["offset"]),
+            scale=np.array(found["channels"]["scale"]),
+            is_rgb=found["channels"]["is_rgb"],
+            numbers=found["channel_classes"],
+            factors=arguments["factors"],
+            weights=_below(tensors, "weights"),
+            statistics=_statistics_of(tensors, len(arguments["factors"] or (1,))),
+            golden=Golden(_named(tensors, "golden/patch"), _named(tensors, "golden/response")),
+            iterations=found["iterations"],
+            references=found["references"],
+            versions=found["versions"],
+            pixel_size=found["pixel_size"],
+        )
+        if model._arguments() != {**arguments, "factors": arguments["factors"] and list(arguments["factors"])}:
+            raise ValueError("the network's file describes a network that does not go with its settings")
+        model._check(tensors)
+        return model
+
+    def _arguments(self) -> dict[str, Any]:
+        """Of the architecture."""
+        settings = self.settings
+        return {
+            "n_inputs": len(self.offset),
+            "n_channels": settings.n_channels,
+            "n_conv": settings.n_conv,
+            "n_clusters": len(self.numbers),
+            "padding": settings.padding,
+            "extractor": settings.extractor,
+            "factors": None if self.factors is None else list(self.factors),
+        }
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All of them, under their names in the file."""
+        found = {f"weights/{name}": weight for name, weight in self.weights.items()}
+        for index, each in enumerate(self.statistics):
+            for layer, (mean, variance) in enumerate(zip(each.means, each.variances, strict=True)):
+                found[f"statistics/{index}/mean/{layer}"] = mean
+                found[f"statistics/{index}/variance/{layer}"] = variance
+            found[f"statistics/{index}/covariance"] = each.covariance
+        return {**found, "golden/patch": self.golden.patch, "golden/response": self.golden.response}
+
+    def _check(self, tensors: Mapping[str, Tensor]) -> None:
+        """That a file's tensors are those of this network, and that it still says of the golden patch what it said."""
+        network = network_for(len(self.offset), self.settings, len(self.numbers), self.factors)
+        members = network.each() if isinstance(network, Ensemble) else [network]
+        patch = self.golden.patch
+        if patch.ndim != 3 or patch.shape[0] != len(self.offset) or not 0 < max(patch.shape[1:]) <= PATCH:
+            raise ValueError("the network's file holds a golden patch of another kind than the network's images")
+        single, double = torch.float32, torch.float64
+        wanted = {f"weights/{name}": (single, tuple(each.shape)) for name, each in network.state_dict().items()}
+        for index, member in enumerate(members):
+            width = member.n_channels
+            for layer in range(max(member.n_conv, 1)):
+                wanted[f"statistics/{index}/mean/{layer}"] = double, (width,)
+                wanted[f"statistics/{index}/variance/{layer}"] = double, (width,)
+            wanted[f"statistics/{index}/covariance"] = double, (width, width)
+        wanted["golden/patch"] = single, tuple(patch.shape)
+        wanted["golden/response"] = single, (*patch.shape[1:], len(self.numbers))
+        present = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+        wrong = sorted(name for name in {*wanted, *present} if wanted.get(name) != present.get(name))
+        if wrong:
+            raise ValueError(f"the network's file holds {wrong[0]} otherwise than the network that it describes")
+        if any(bool((variance < 0).any()) for each in self.statistics for variance in each.variances):
+            raise ValueError("the network's file holds negative variances")
+        with computing(choose_device("cpu"), precision="float32"), torch.no_grad():
+            response = response_to(self.predictor(), patch)
+        off = float((response - self.golden.response).abs().max())
+        if not off <= MOST_OFF:
+            raise ValueError(
+                f"the network says something else of its golden patch than when it was saved (by up to {off:.1g}); "
+                "another version of PyTorch may compute otherwise"
+            )
+
+    def network(self) -> Network | Ensemble:
+        """The network or networks with their weights, on the CPU."""
+        found = network_for(len(self.offset), self.settings, len(self.numbers), self.factors)
+        found.load_state_dict(dict(self.weights))
+        return found
+
+    def predictor(self, device: str = "cpu") -> Predictor | EnsemblePredictor:
+        """The network with the references' statistics, on a device."""
+        found = predictor_for(self.network().to(as_torch_device(choose_device(device))))
+        found.use(self.statistics)
+        return found
+
+
+def model_of(
+    response: KeptResponse, numbers: NDArray[np.uint64], record: Mapping[str, Any], iterations: int, legend: Legend
+) -> Model:
+    """What a finished run has learned.
+
+    Parameters
+    ----------
+    response : KeptResponse
+        Of a run whose channels stand for classes.
+    numbers : (q,) ndarray of uint64
+        Of the class that each channel stands for.
+    record : mapping
+        Of the run.
+    iterations : int
+    legend : Legend
+
+    Returns
+    -------
+    Model
+    """
+    plane, settings = response.plane, response.settings
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in response.weights.items()}
+    network = network_for(len(plane.values), settings, response.n_clusters, response.factors)
+    network.load_state_dict(weights)
+    predictor = predictor_for(network)
+    rows, columns = (
+        slice((length - min(length, PATCH)) // 2, (length + min(length, PATCH)) // 2) for length in plane.shape
+    )
+    patch = torch.from_numpy(np.ascontiguousarray(plane.values[:, rows, columns], dtype=np.float32))
+    mask = None if plane.mask is None else torch.from_numpy(plane.mask)
+    with computing(choose_device("cpu"), settings.threads, precision="float32"), torch.no_grad():
+        statistics = predictor.measure(Picture(torch.from_numpy(plane.values), mask))
+        golden = Golden(patch, response_to(predictor, patch))
+    image = record["image"]
+    return Model(
+        legend=legend.covering(int(number) for number in numbers),  # another image may have a cluster that this lacks
+        settings=settings,
+        offset=plane.offset,
+        scale=plane.scale,
+        is_rgb=plane.is_rgb,
+        numbers=tuple(int(number) for number in numbers),
+        factors=response.factors,
+        weights=weights,
+        statistics=statistics,
+        golden=golden,
+        iterations=iterations,
+        references=({"name": image["name"], "sha256": image["sha256"], "shape": list(plane.shape)},),
+        versions=versions(),
+    )
+
+
+def load(path: str | Path) -> Model:
+    """Read a network that `Model.save` wrote. Nothing in the file is executed.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    OSError
+        The file is not there, or cannot be read.
+    ValueError
+        It is damaged, no network's, of a newer version, or its network no longer says what it said when it was saved.
+    """
+    try:
+        return Model.from_bytes(model_file.read(path))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
+
+
+def _named(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in tensors:
+        raise ValueError(f"the network's file lacks {name}")
+    return tensors[name]
+
+
+def _below(tensors: Mapping[str, Tensor], folder: str) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{folder}/"): each for name, each in tensors.items() if name.startswith(f"{folder}/")}
+
+
+def _statistics_of(tensors: Mapping[str, Tensor], n_networks: int) -> tuple[Statistics, ...]:
+    found = []
+    for index in range(n_networks):
+        here = _below(tensors, f"statistics/{index}")
+        layers = range(len(_below(here, "mean")))
+        means, variances = (tuple(_named(here, f"{what}/{layer}") for layer in layers) for what in ("mean", "variance"))
+        found.append(Statistics(means, variances, _named(here, "covariance")))
+    return tuple(found)
+
+
+def _middle(length: int) -> slice:
+    start = max(length - PATCH, 0) // 2
+    return slice(start, min(start + PATCH, length))
+
+
+def response_to(predictor: Predictor | EnsemblePredictor, patch: Tensor) -> Tensor:
+    """What a network says of a small image of its own, (h, w, q)."""
+    found: Tensor | None = None
+    for block in predictor.blocks(Picture(patch)):
+        if found is None:
+            found = torch.empty(*patch.shape[1:], block.values.shape[-1])
+        found[block.rows, block.columns] = block.values
+    assert found is not None
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Of the programs that compute."""
+    return {
+        "napari-dfc": version("napari-dfc"),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _warning(drift: float) -> str:
+    if not drift > MOST_DRIFT:
+        return ""
+    return (
+        f"this image is unlike the references (drift {drift:.2f}; up to {MOST_DRIFT:g} is usual): look at the result "
+        'before you trust it. Where only the exposure is another, statistics="image" can help; else train on such an '
+        "image too"
+    )

@@ -1,0 +1,67 @@
+"""Files that are complete or absent, and never replaced unasked."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["write_whole"]
+
+
+def write_whole(path: Path, write: Callable[[Path], object], overwrite: bool) -> None:
+    """Write under another name in the same folder, then rename.
+
+    Parameters
+    ----------
+    path : Path
+    write : callable
+        Is given the other name. What it raises leaves nothing behind.
+    overwrite : bool
+        Replace the file if it is there.
+
+    Raises
+    ------
+    FileExistsError
+        The file is there, or appeared meanwhile, and `overwrite` is False.
+    FileNotFoundError
+        Its folder is missing.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder {path.parent} does not exist")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists already")
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        _take_usual_permissions(temporary)
+        if overwrite:
+            temporary.replace(path)
+        else:
+            _rename_if_absent(temporary, path)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def _rename_if_absent(temporary: Path, path: Path) -> None:
+    """Rename without replacing a file that appeared meanwhile; a link refuses that, where links exist."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        raise FileExistsError(f"{path} exists already") from None
+    except (OSError, NotImplementedError):
+        if path.exists():
+            raise FileExistsError(f"{path} exists already") from None
+        temporary.replace(path)
+
+
+def _take_usual_permissions(path: Path) -> None:
+    """Give a file of mkstemp's, which only its owner can read, the permissions of any new file."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
