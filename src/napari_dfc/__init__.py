@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from napari_dfc.result import Segmentation
     from napari_dfc.segmentation import Run, segment
     from napari_dfc.settings import Settings
+    from napari_dfc.training import fit
 
 __all__ = [
     "Legend",
@@ -23,6 +24,7 @@ __all__ = [
     "Segmentation",
     "Settings",
     "__version__",
+    "fit",
     "load",
     "segment",
     "segment_layer",
@@ -35,11 +37,14 @@ _HOMES = {
     "Run": "napari_dfc.segmentation",
     "Segmentation": "napari_dfc.result",
     "Settings": "napari_dfc.settings",
+    "fit": "napari_dfc.training",
     "load": "napari_dfc.model",
     "segment": "napari_dfc.segmentation",
     "segment_layer": "napari_dfc.gui.console",
     "start": "napari_dfc.gui.console",
 }
+
+_NEED_TORCH = ("napari_dfc.model", "napari_dfc.result", "napari_dfc.segmentation", "napari_dfc.training")
 
 
 def __getattr__(name: str) -> Any:
@@ -49,7 +54,7 @@ def __getattr__(name: str) -> Any:
         return version("napari-dfc")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _HOMES[name] in ("napari_dfc.model", "napari_dfc.result", "napari_dfc.segmentation"):
+    if _HOMES[name] in _NEED_TORCH:
         from napari_dfc.devices import load_torch
 
         load_torch()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Plane", "channels_differ", "prepare"]
+__all__ = ["Plane", "channels_differ", "prepare", "prepare_alike"]
 
 #: Percentiles of a channel that its scaling maps to 0 and 1.
 PERCENTILES = (0.1, 99.9)
@@ -35,6 +37,10 @@ class Plane:
         Data type of each channel as it came in.
     is_rgb : bool
         Whether the channels are the red, green and blue of one color image.
+    parts : tuple of (slice, slice)
+        Of several reference images in one plane, the rows and columns of each; empty where it is one image.
+    part_sha256 : tuple of str
+        Their digests.
     """
 
     values: NDArray[np.floating[Any]]
@@ -44,11 +50,19 @@ class Plane:
     sha256: str
     dtypes: tuple[str, ...]
     is_rgb: bool = False
+    parts: tuple[tuple[slice, slice], ...] = ()
+    part_sha256: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return self.values.shape[1], self.values.shape[2]
+
+    @property
+    def largest_part(self) -> tuple[slice, slice]:
+        """Rows and columns of the largest of its images."""
+        whole = (slice(0, self.shape[0]), slice(0, self.shape[1]))
+        return max(self.parts or (whole,), key=lambda part: math.prod(each.stop - each.start for each in part))
 
 
 def prepare(
@@ -99,6 +113,69 @@ def prepare(
     >>> plane.values.tolist()[0][0]
     [0.0, 1.0]
     """
+    raw = _checked(image, channel_axis, mask)
+    if constants is None:
+        constants = _constants([raw], scaling)
+    elif len(constants[0]) != len(raw.channels):
+        raise ValueError(channels_differ(len(raw.channels), len(constants[0])))
+    return _scaled(raw, constants, dtype)
+
+
+def prepare_alike(
+    images: Sequence[ArrayLike | tuple[ArrayLike, ...]],
+    *,
+    masks: Sequence[ArrayLike | None] | None = None,
+    channel_axis: int | None = None,
+    scaling: str = "percentile",
+) -> list[Plane]:
+    """Turn several images into channels on one scale, that of the pixels of all of them together.
+
+    Parameters
+    ----------
+    images : sequence of images
+        Each as in `prepare`, with as many channels as the others.
+    masks : sequence of (H, W) array of bool or None, optional
+        For each image.
+    channel_axis, scaling
+        As in `prepare`.
+
+    Returns
+    -------
+    list of Plane
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `prepare`, with the number of the image; no image, another number of masks, other channels than the first
+        has, or, where scaling is "published", another data type.
+    """
+    if not len(images):
+        raise ValueError("there is no reference image; give one or more")
+    masks = [None] * len(images) if masks is None else masks
+    if len(masks) != len(images):
+        raise ValueError(f"there are {len(masks)} masks for {len(images)} images; give one for each, or None")
+    raws: list[_Raw] = []
+    for number, (image, mask) in enumerate(zip(images, masks, strict=True), 1):
+        try:
+            raws.append(_checked(image, channel_axis, mask))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"image {number}: {error}") from error
+        there, wanted = len(raws[-1].channels), len(raws[0].channels)
+        if there != wanted:
+            raise ValueError(f"image {number} has {there} channels and image 1 has {wanted}; accepted is one number")
+    constants = _constants(raws, scaling)
+    return [_scaled(raw, constants, np.float32) for raw in raws]
+
+
+class _Raw(NamedTuple):
+    """What came in: channels (H, W) of any type, which pixels take part, and whether these are colors."""
+
+    channels: list[NDArray[Any]]
+    usable: NDArray[np.bool_]
+    is_rgb: bool
+
+
+def _checked(image: ArrayLike | tuple[ArrayLike, ...], channel_axis: int | None, mask: ArrayLike | None) -> _Raw:
     images = image if isinstance(image, tuple) else (image,)
     if not images:
         raise ValueError("image is an empty tuple; accepted is one image or more")
@@ -123,16 +200,30 @@ def prepare(
             usable = usable & np.isfinite(channel)
     if not usable.any():
         raise ValueError("no pixel of the image can be used: all are masked, transparent, NaN or infinite")
+    return _Raw(channels, usable, is_rgb and len(images) == 1)
 
-    values = np.empty((len(channels), *shape), dtype=dtype)
-    offset, scale = np.zeros(len(channels)), np.ones(len(channels))
-    if constants is not None and len(constants[0]) != len(channels):
-        raise ValueError(channels_differ(len(channels), len(constants[0])))
+
+def _constants(raws: Sequence[_Raw], scaling: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Offset and scale of every channel, over the pixels of all images that take part."""
+    pairs = []
+    for channels in zip(*(raw.channels for raw in raws), strict=True):
+        dtypes = {channel.dtype for channel in channels}
+        if scaling == "published" and len(dtypes) > 1:
+            words = " and ".join(sorted(map(str, dtypes)))
+            raise ValueError(
+                f"the images have data types {words}; accepted is one for all with input_scaling published"
+            )
+        inside = [channel[raw.usable] for channel, raw in zip(channels, raws, strict=True)]
+        pairs.append(_scaling_constants(inside[0] if len(inside) == 1 else np.concatenate(inside), scaling))
+    offset, scale = np.array(pairs).T
+    return offset, scale
+
+
+def _scaled(raw: _Raw, constants: tuple[NDArray[np.float64], NDArray[np.float64]], dtype: Any) -> Plane:
+    channels, usable, is_rgb = raw
+    offset, scale = constants
+    values = np.empty((len(channels), *usable.shape), dtype=dtype)
     for index, channel in enumerate(channels):
-        if constants is not None:
-            offset[index], scale[index] = constants[0][index], constants[1][index]
-        else:
-            offset[index], scale[index] = _scaling_constants(channel, usable, scaling)
         wide = np.where(usable, channel, 0).astype(np.float64)
         values[index] = np.where(usable, (wide - offset[index]) / scale[index], 0)
     return Plane(
@@ -142,7 +233,7 @@ def prepare(
         scale=scale,
         sha256=_digest(channels, None if usable.all() else usable),
         dtypes=tuple(str(channel.dtype) for channel in channels),
-        is_rgb=is_rgb and len(images) == 1,
+        is_rgb=is_rgb,
     )
 
 
@@ -213,11 +304,11 @@ def _checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return array
 
 
-def _scaling_constants(channel: NDArray[Any], usable: NDArray[np.bool_], scaling: str) -> tuple[float, float]:
-    """Offset and scale of one channel."""
+def _scaling_constants(inside: NDArray[Any], scaling: str) -> tuple[float, float]:
+    """Offset and scale of one channel, of its pixels that take part."""
     if scaling == "published":
-        return 0.0, float(np.iinfo(channel.dtype).max) if channel.dtype.kind in "ui" else 1.0
-    inside = channel[usable].astype(np.float64)
+        return 0.0, float(np.iinfo(inside.dtype).max) if inside.dtype.kind in "ui" else 1.0
+    inside = inside.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         low, high = np.percentile(inside, PERCENTILES)
         if not high > low:  # fewer than one pixel in a thousand differs: take the whole range

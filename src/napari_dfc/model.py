@@ -399,7 +399,12 @@ def model_of(
     with computing(choose_device("cpu"), settings.threads, precision="float32"), torch.no_grad():
         statistics = predictor.measure(Picture(torch.from_numpy(plane.values), mask))
         golden = Golden(patch, response_to(predictor, patch))
-    image = record["image"]
+    name = str(record["image"]["name"])
+    parts = plane.parts or ((slice(0, plane.shape[0]), slice(0, plane.shape[1])),)
+    references = tuple(
+        {"name": name, "sha256": digest, "shape": [rows.stop - rows.start, columns.stop - columns.start]}
+        for digest, (rows, columns) in zip(plane.part_sha256 or (plane.sha256,), parts, strict=True)
+    )
     return Model(
         legend=legend.covering(int(number) for number in numbers),  # another image may have a cluster that this lacks
         settings=settings,
@@ -412,7 +417,7 @@ def model_of(
         statistics=statistics,
         golden=golden,
         iterations=iterations,
-        references=({"name": image["name"], "sha256": image["sha256"], "shape": list(plane.shape)},),
+        references=references,
         versions=versions(),
     )
 
@@ -461,9 +466,9 @@ def _statistics_of(tensors: Mapping[str, Tensor], n_networks: int) -> tuple[Stat
     return tuple(found)
 
 
-def _middle(length: int) -> slice:
-    start = max(length - PATCH, 0) // 2
-    return slice(start, min(start + PATCH, length))
+def _middle(part: slice) -> slice:
+    start = part.start + max(part.stop - part.start - PATCH, 0) // 2
+    return slice(start, min(start + PATCH, part.stop))
 
 
 def response_to(predictor: Predictor | EnsemblePredictor, patch: Tensor) -> Tensor:

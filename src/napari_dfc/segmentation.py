@@ -164,9 +164,10 @@ class Run:
         """Several networks only where their channels mean the same: where each carries a painted class."""
         if self.scribbles is None or not self._restricted:
             return None
-        wanted = wanted_factors(self.plane.shape, self.settings)
+        rows, columns = self.plane.largest_part
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
         targets = torch.from_numpy(self.scribbles.targets)
-        factors = possible_factors(wanted, self.plane.shape, targets, self.n_clusters)
+        factors = possible_factors(wanted_factors(shape, self.settings), shape, targets, self.n_clusters)
         return None if factors == (1,) and self.settings.extractor == "convolutions" else factors
 
     def cancel(self) -> None:
