@@ -1,18 +1,19 @@
-"""The command line: segment, demo, info; its options are the settings."""
+"""The command line: segment, train, apply, demo, info; its options are the settings."""
 
 from __future__ import annotations
 
 import inspect
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
-from napari_dfc.settings import DEFAULT_PRESET, PresetName, Settings, parameters
+from napari_dfc.settings import DEFAULT_PRESET, DeviceName, PresetName, Settings, parameters
 
 if TYPE_CHECKING:
     from napari_dfc.files import ImageFile
@@ -105,6 +106,127 @@ def segment(
 
 
 @app.command()
+@_with_settings
+def train(
+    reference: Annotated[list[Path], typer.Argument(help="Reference images, of any size.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The network's file, NAME.dfc.safetensors.", show_default=False)
+    ],
+    scribbles: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(
+            help="Label image of strokes on a reference; once for each reference, in their order, or 'none' for one "
+            "without. Left out, the references are split into groups."
+        ),
+    ] = None,
+    name: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="What a class is called, such as 1=nucleus; once for each class that is to have a name."),
+    ] = None,
+    preset: Annotated[PresetName, typer.Option(help="The settings to start from.")] = DEFAULT_PRESET,
+    channel_axis: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Axis of the channels, where the files don't say, counted from 0."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a network that is there already.")] = False,
+    changes: Any = None,
+) -> None:
+    """Train a network on reference images, and keep it in a file."""
+    with _one_line_errors():
+        settings = Settings.from_preset(preset, **changes)
+        names = _names(name or [])
+        if not out.name.endswith(".dfc.safetensors"):
+            raise _Refusal(f"-o {out} is accepted only with the ending .dfc.safetensors")
+        if not out.parent.is_dir():
+            raise _Refusal(f"the folder {out.parent} does not exist")
+        if not overwrite:
+            _refuse_existing([out])
+        painted = None
+        if scribbles is not None:
+            if len(scribbles) != len(reference):
+                came, wanted = len(scribbles), len(reference)
+                raise _Refusal(f"--scribbles came {came} times for {wanted} references; give one for each, or 'none'")
+            painted = [None if str(path) == "none" else _read(path).data for path in scribbles]
+        files = [_read(path) for path in reference]
+        axes = {file.channel_axis if channel_axis is None else channel_axis for file in files}
+        if len(axes) > 1:
+            raise _Refusal("the references have their channels along different axes; accepted is one for all")
+        run = _training_run([file.data for file in files], painted, axes.pop(), settings, names, out.name)
+        _finish(run)
+        sizes = {file.pixel_size for file in files}
+        model = run.result().model(names).of_pixels(sizes.pop() if len(sizes) == 1 else None)
+        model.save(out, overwrite=overwrite)
+        print(f"{out}: {model}")
+
+
+@app.command()
+def apply(
+    model: Annotated[Path, typer.Argument(help="The network's file, NAME.dfc.safetensors.", show_default=False)],
+    image: Annotated[list[Path], typer.Argument(help="Images, folders and patterns.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A folder; it is made if need be.", show_default=False)],
+    statistics: Annotated[
+        Literal["reference", "image"],
+        typer.Option(
+            help="reference: brightness and features are scaled as in the references; image: by each image itself, "
+            "which makes up for another exposure."
+        ),
+    ] = "reference",
+    jobs: Annotated[int, typer.Option(help="Processes at once; 0 takes one for each processor core.", min=0)] = 1,
+    device: Annotated[DeviceName, typer.Option(help="Where it is computed.")] = "auto",
+    channel_axis: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Axis of the channels, where the files don't say, counted from 0."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace results that are there already.")] = False,
+) -> None:
+    """Give images the classes of a kept network: label maps, and a table of areas and drift.
+
+    Interrupted, the same call goes on where it was: what this network has written already is kept.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    with _one_line_errors():
+        from napari_dfc.devices import load_torch
+
+        load_torch()
+        from napari_dfc.application import Job, sources_of, write_table
+        from napari_dfc.application import apply as apply_to
+        from napari_dfc.model import load
+
+        legend = load(model).legend
+        sources = sources_of(image)
+        out.mkdir(parents=True, exist_ok=True)
+        targets = [out / f"{source.stem}_labels.tif" for source in sources]
+        _refuse_twice(targets)
+        _refuse_inputs(targets, sources)
+        jobs = jobs or os.cpu_count() or 1
+        job = Job(model, statistics, channel_axis, device, 1 if jobs > 1 else 0, overwrite)
+        console = Console(stderr=True)
+        made = apply_to(job, sources, targets, jobs)
+        found = list(
+            track(
+                made, model.name, total=len(sources), console=console, transient=True, disable=not console.is_terminal
+            )
+        )
+        found.sort(key=lambda each: sources.index(each.source))
+        write_table(out / "results.csv", legend, found)
+    for each in found:
+        if each.state == "failed":
+            _complain(f"{each.source}: {each.note}")
+        elif each.note:
+            print(f"{each.source}: {each.note}")
+    failed = [each for each in found if each.state == "failed"]
+    kept = sum(each.state == "kept" for each in found)
+    print(
+        f"{len(found) - len(failed) - kept} images segmented, {kept} kept from before, {len(failed)} failed: "
+        f"{out / 'results.csv'}"
+    )
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def demo(
     out: Annotated[
         Optional[Path],  # noqa: UP045
@@ -185,23 +307,57 @@ def _read(path: Path) -> ImageFile:
 
 def _run(name: str, image: Any, *, scribbles: Any, channel_axis: int | None, settings: Settings) -> Run:
     """Segment one image under a progress bar."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
     from napari_dfc.devices import load_torch
 
     load_torch()
     from napari_dfc.segmentation import Run
 
     run = Run(image, scribbles=scribbles, channel_axis=channel_axis, settings=settings, name=name)
+    _finish(run)
+    return run
+
+
+def _finish(run: Run) -> None:
+    """All iterations, under a progress bar."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(name, total=run.n_updates, state="")
+        task = progress.add_task(run.name, total=run.n_updates, state="")
         for iteration in run:
             state = f"iteration {iteration.number}, {iteration.n_labels} labels"
             progress.update(task, completed=iteration.number, state=state)
+
+
+def _training_run(
+    images: list[Any],
+    painted: list[Any] | None,
+    channel_axis: int | None,
+    settings: Settings,
+    names: dict[int, str],
+    name: str,
+) -> Run:
+    from napari_dfc.devices import load_torch
+
+    load_torch()
+    from napari_dfc.legend import Legend
+    from napari_dfc.training import training_run
+
+    run = training_run(images, painted, channel_axis=channel_axis, settings=settings, name=name)
+    Legend.of(run.class_numbers).named(names)  # what is wrong with a name is said before the training
     return run
+
+
+def _names(given: list[str]) -> dict[int, str]:
+    names = {}
+    for each in given:
+        number, equals, words = each.partition("=")
+        if not equals or not number.strip().isdigit():
+            raise _Refusal(f"--name is {each!r}; accepted is a class's number and its name, such as 1=nucleus")
+        names[int(number)] = words.strip()
+    return names
 
 
 def _write(run: Run, target: Path, pixel_size: tuple[float, float] | None, *, overlay: bool, overwrite: bool) -> str:
@@ -233,14 +389,9 @@ def _targets(sources: list[Path], out: Path, scribbles: Path | None, *, overlay:
         if not out.is_dir():
             raise _Refusal(f"-o {out} is not a folder; accepted for several images is a folder that exists")
         targets = [out / f"{source.stem}_labels.tif" for source in sources]
-        twice = sorted({target.name for target in targets if targets.count(target) > 1})
-        if twice:
-            raise _Refusal(f"several images would be written to the same file: {', '.join(twice)}")
+        _refuse_twice(targets)
     written = targets + ([_overlay_of(target) for target in targets] if overlay else [])
-    inputs = {path.resolve() for path in [*sources, *([] if scribbles is None else [scribbles])]}
-    for path in written:
-        if path.resolve() in inputs:
-            raise _Refusal(f"{path} is an input; results are never written over it")
+    _refuse_inputs(written, [*sources, *([] if scribbles is None else [scribbles])])
     if not overwrite:
         _refuse_existing(written)
     return targets
@@ -248,6 +399,19 @@ def _targets(sources: list[Path], out: Path, scribbles: Path | None, *, overlay:
 
 def _overlay_of(target: Path) -> Path:
     return target.with_name(f"{target.stem.removesuffix('_labels')}_overlay.png")
+
+
+def _refuse_twice(targets: list[Path]) -> None:
+    twice = sorted(target.name for target, times in Counter(targets).items() if times > 1)
+    if twice:
+        raise _Refusal(f"several images would be written to the same file: {', '.join(twice)}")
+
+
+def _refuse_inputs(written: list[Path], inputs: list[Path]) -> None:
+    there = {path.resolve() for path in inputs}
+    for path in written:
+        if path.resolve() in there:
+            raise _Refusal(f"{path} is an input; results are never written over it")
 
 
 def _refuse_existing(paths: list[Path]) -> None:

@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 
 from napari_dfc.whole_files import write_whole
 
-__all__ = ["ImageFile", "read_image", "write_labels", "write_picture"]
+__all__ = ["IMAGE_SUFFIXES", "ImageFile", "LabelFile", "read_image", "read_labels", "write_labels", "write_picture"]
 
 _TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".lsm")
+
+#: Endings by which the images of a folder are known.
+IMAGE_SUFFIXES = frozenset({*_TIFF_SUFFIXES, ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
+
 _MICROMETERS = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "inch": 25400.0}
 
 
@@ -71,6 +75,39 @@ def read_image(path: str | Path) -> ImageFile:
     except Exception as error:  # decoders raise errors of every kind on damaged files
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path} cannot be read as an image; is it damaged or of another kind? ({detail})") from error
+
+
+@dataclass(frozen=True, eq=False)
+class LabelFile:
+    """A label map as `write_labels` has written it.
+
+    Parameters
+    ----------
+    labels : (H, W) ndarray of unsigned integers
+    pixel_size : tuple of float, or None
+        Height and width of a pixel in micrometers.
+    record : dict, or None
+        How the labels came about; None where the file does not say.
+    """
+
+    labels: NDArray[Any]
+    pixel_size: tuple[float, float] | None
+    record: dict[str, Any] | None
+
+
+def read_labels(path: str | Path) -> LabelFile:
+    """Read a label map with its record; errors as in `read_image`."""
+    file = read_image(path)
+    with tifffile.TiffFile(path) as tiff:
+        text: Any = tiff.pages[0].tags["ImageDescription"].value if "ImageDescription" in tiff.pages[0].tags else ""
+        if tiff.ome_metadata:
+            images = tifffile.xml2dict(tiff.ome_metadata).get("OME", {}).get("Image", {})
+            text = images.get("Description", "") if isinstance(images, dict) else ""
+    try:
+        record = json.loads(str(text))
+    except ValueError:
+        record = None
+    return LabelFile(file.data, file.pixel_size, record if isinstance(record, dict) else None)
 
 
 def write_labels(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -123,6 +125,10 @@ class Model:
         """The same network with other names for its classes, by number."""
         return replace(self, legend=self.legend.named(names))
 
+    def of_pixels(self, size: tuple[float, float] | None) -> Model:
+        """The same network with the size of its references' pixels, height and width in micrometers."""
+        return replace(self, pixel_size=size)
+
     def predict(
         self,
         image: ArrayLike | tuple[ArrayLike, ...],
@@ -200,12 +206,13 @@ class Model:
             note=_warning(drift),
             record={
                 "format": 1,
-                "model": {"references": [dict(each) for each in self.references], "legend": self.legend.as_list()},
+                "model": {"sha256": self.digest, "legend": self.legend.as_list()},
                 "statistics": statistics,
                 "device": chosen.title,
                 "versions": versions(),
                 "image": {"name": name, "sha256": plane.sha256, "shape": list(plane.shape)},
-                "drift": drift,
+                "drift": None if math.isnan(drift) else drift,
+                "note": _warning(drift),
                 "strokes": [],
             },
             drift=drift,
@@ -245,6 +252,11 @@ class Model:
             Another ending.
         """
         model_file.write(path, self.to_bytes(), overwrite)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the file that `save` writes, by which results name their network."""
+        return model_file.digest_of(self.to_bytes())
 
     def to_bytes(self) -> bytes:
         """What `save` writes."""

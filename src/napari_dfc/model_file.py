@@ -17,7 +17,7 @@ from torch import Tensor
 
 from napari_dfc.whole_files import write_whole
 
-__all__ = ["ENDING", "pack", "read", "unpack", "write"]
+__all__ = ["ENDING", "digest_of", "pack", "read", "unpack", "write"]
 
 #: What a file's name ends with.
 ENDING = ".dfc.safetensors"
@@ -99,6 +99,11 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"the file holds numbers that are not finite, in {name}")
     return document, tensors
+
+
+def digest_of(data: bytes) -> str:
+    """The digest that stands in a file's bytes, as `pack` gives them."""
+    return str(_json(_checked_header(data), "its document")[DIGEST])
 
 
 def write(path: str | Path, data: bytes, overwrite: bool = False) -> None:

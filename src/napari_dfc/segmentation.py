@@ -146,6 +146,15 @@ class Run:
         return len(self._classes) if self._restricted else self.settings.n_channels
 
     @property
+    def class_numbers(self) -> tuple[int, ...]:
+        """The numbers that labels may have: those painted, of groups 1 and so on, else one for each channel."""
+        if self._restricted:
+            return self._classes
+        if self._takes_votes and self.settings.split_into == "groups":
+            return tuple(range(1, self.settings.n_groups + 1))
+        return tuple(int(number) for number in self.run_numbers)
+
+    @property
     def edge_share(self) -> float:
         """``settings.edge_share`` where the run gives the painted classes alone, else 0."""
         return self.settings.edge_share if self._restricted else 0.0

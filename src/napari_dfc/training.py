@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from napari_dfc.legend import Legend
 from napari_dfc.model import Model
 from napari_dfc.references import mosaic, strokes_on
 from napari_dfc.segmentation import Run
@@ -76,6 +77,7 @@ def fit(
         channel_axis=channel_axis,
         settings=Settings.from_preset(preset, **settings),
     )
+    Legend.of(run.class_numbers).named(names or {})  # what is wrong with a name is said before the training
     for _ in run:
         pass
     return run.result().model(names)

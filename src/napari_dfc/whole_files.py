@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["write_whole"]
+__all__ = ["discard_leftovers", "write_whole"]
+
+#: In the name of a file that is being written.
+MARK = ".being-written-"
+
+
+def discard_leftovers(path: Path) -> None:
+    """Remove what a process that was killed while it wrote a file has left beside it."""
+    for leftover in path.parent.glob(f".{glob.escape(path.stem)}{MARK}*{glob.escape(path.suffix)}"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, write: Callable[[Path], object], overwrite: bool) -> None:
@@ -33,7 +43,7 @@ def write_whole(path: Path, write: Callable[[Path], object], overwrite: bool) ->
         raise FileNotFoundError(f"the folder {path.parent} does not exist")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already")
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}{MARK}", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:

@@ -1,0 +1,247 @@
+"""A kept network over many files: side by side, taken up again after an interruption, one bad file among many told."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_dfc.devices import choose_device
+from napari_dfc.files import IMAGE_SUFFIXES, read_image, read_labels, write_labels
+from napari_dfc.legend import Legend
+from napari_dfc.model import Model, load
+from napari_dfc.whole_files import discard_leftovers, write_whole
+
+__all__ = ["Applied", "Job", "apply", "sources_of", "write_table"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked for, the same for every image.
+
+    Parameters
+    ----------
+    model : Path
+        The network's file.
+    statistics : {"reference", "image"}
+        See `Model.predict`.
+    channel_axis : int, optional
+        Where a file does not say.
+    device : str
+    threads : int
+        Of each process.
+    overwrite : bool
+        Replace results, also those of this network.
+    """
+
+    model: Path
+    statistics: str = "reference"
+    channel_axis: int | None = None
+    device: str = "auto"
+    threads: int = 0
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What became of one image.
+
+    Parameters
+    ----------
+    source, target : Path
+        The image and its label file.
+    state : {"done", "kept", "failed"}
+        "kept": the label file was there from an earlier call, by the same network in the same way.
+    note : str
+        What should be known about it, or why it failed.
+    drift : float
+        See `Segmentation.drift`.
+    areas : mapping of int to int
+        Pixels of every class.
+    pixel_area : float
+        Of a pixel, in square micrometers; NaN where the file doesn't say.
+    """
+
+    source: Path
+    target: Path
+    state: str
+    note: str = ""
+    drift: float = float("nan")
+    areas: Mapping[int, int] = field(default_factory=dict)
+    pixel_area: float = float("nan")
+
+
+def sources_of(given: Sequence[str | Path]) -> list[Path]:
+    """Image files of folders, patterns and names, each once, in the order of the names within each.
+
+    Parameters
+    ----------
+    given : sequence of str or Path
+        A file, a folder, whose images are taken but not those of folders in it, or a pattern with ``*``, ``?`` or
+        ``**``.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    ValueError
+        A folder or a pattern without an image.
+    """
+    found: dict[Path, None] = {}
+    for each in given:
+        path = Path(each)
+        if path.is_dir():
+            here = sorted(one for one in path.iterdir() if one.suffix.lower() in IMAGE_SUFFIXES and one.is_file())
+            if not here:
+                raise ValueError(f"the folder {path} holds no image; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
+        elif not path.exists() and glob.has_magic(str(each)):
+            here = sorted(Path(one) for one in glob.glob(str(each), recursive=True) if Path(one).is_file())
+            if not here:
+                raise ValueError(f"no file is called {each}")
+        else:
+            here = [path]
+        found.update(dict.fromkeys(here))
+    return list(found)
+
+
+def apply(job: Job, sources: Sequence[Path], targets: Sequence[Path], jobs: int = 1) -> Iterator[Applied]:
+    """Segment images with a kept network, and write their label maps.
+
+    Parameters
+    ----------
+    job : Job
+    sources : sequence of Path
+        Images.
+    targets : sequence of Path
+        The label file of each, which ends in .tif.
+    jobs : int
+        Processes at once.
+
+    Yields
+    ------
+    Applied
+        Of one image after the other, as they are finished.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `load`, or a device that is not there, before the first image. What goes wrong with an image is in what is
+        yielded.
+    """
+    choose_device(job.device)
+    for target in targets:
+        discard_leftovers(target)
+    pairs = list(zip(sources, targets, strict=True))
+    if jobs == 1:
+        model = load(job.model)
+        for source, target in pairs:
+            yield _apply(model, job, source, target)
+        return
+    load(job.model)  # what is wrong with it should be said once, not by every process
+    # CUDA does not survive a fork, nor do threads
+    with ProcessPoolExecutor(
+        min(jobs, len(pairs)), mp_context=get_context("spawn"), initializer=_begin, initargs=(job,)
+    ) as processes:
+        waiting = {processes.submit(_apply_here, source, target): (source, target) for source, target in pairs}
+        for future in as_completed(waiting):
+            yield future.result()
+
+
+def write_table(path: Path, legend: Legend, results: Sequence[Applied]) -> None:
+    """Write what became of every image, one row for each: drift, and the area of every class.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in .csv; an older table of the same name is replaced.
+    legend : Legend
+        Of the network.
+    results : sequence of Applied
+    """
+    text = io.StringIO(newline="")
+    rows = csv.writer(text)
+    head = ["image", "labels", "state", "note", "drift", "pixel_area_um2"]
+    rows.writerow(head + [f"{entry.name} ({unit})" for entry in legend for unit in ("pixels", "um2")])
+    for each in results:
+        areas: list[Any] = []
+        for entry in legend:
+            pixels = each.areas.get(entry.number, 0)
+            failed = each.state == "failed"
+            areas += ["" if failed else pixels, "" if failed else _number(pixels * each.pixel_area)]
+        files = [each.source, "" if each.state == "failed" else each.target.name]
+        rows.writerow([*files, each.state, each.note, _number(each.drift), _number(each.pixel_area), *areas])
+    write_whole(path, lambda temporary: temporary.write_text(text.getvalue(), encoding="utf-8", newline=""), True)
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.6g}"
+
+
+_here: tuple[Model, Job]
+
+
+def _begin(job: Job) -> None:
+    """Load the network in a process of its own."""
+    global _here
+    from napari_dfc.devices import load_torch
+
+    load_torch()
+    _here = load(job.model), job
+
+
+def _apply_here(source: Path, target: Path) -> Applied:
+    return _apply(*_here, source, target)
+
+
+def _apply(model: Model, job: Job, source: Path, target: Path) -> Applied:
+    try:
+        if target.exists() and not job.overwrite:
+            return _kept(model, job, source, target)
+        file = read_image(source)
+        result = model.predict(
+            file.data,
+            channel_axis=file.channel_axis if job.channel_axis is None else job.channel_axis,
+            statistics=job.statistics,  # type: ignore[arg-type]
+            device=job.device,
+            threads=job.threads,
+            name=source.name,
+        )
+        write_labels(target, result.labels, pixel_size=file.pixel_size, record=result.record, overwrite=job.overwrite)
+    except (ValueError, TypeError, OSError, MemoryError) as error:
+        return Applied(source, target, "failed", " ".join(str(error).split()) or type(error).__name__)
+    return Applied(source, target, "done", result.note, result.drift, _areas(result.labels), _area(file.pixel_size))
+
+
+def _kept(model: Model, job: Job, source: Path, target: Path) -> Applied:
+    """A label file from an earlier call, if it is one."""
+    file = read_labels(target)
+    record = file.record or {}
+    by = record.get("model", {}).get("sha256"), record.get("statistics"), record.get("image", {}).get("name")
+    if by != (model.digest, job.statistics, source.name):
+        raise FileExistsError(
+            f"{target} exists already, and is not what this network made of {source.name}; --overwrite replaces it"
+        )
+    drift = record.get("drift")
+    drift = float("nan") if drift is None else float(drift)
+    return Applied(
+        source, target, "kept", str(record.get("note", "")), drift, _areas(file.labels), _area(file.pixel_size)
+    )
+
+
+def _areas(labels: np.ndarray[Any, Any]) -> dict[int, int]:
+    numbers, counts = np.unique(labels[labels > 0], return_counts=True)
+    return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+
+
+def _area(pixel_size: tuple[float, float] | None) -> float:
+    return float("nan") if pixel_size is None else pixel_size[0] * pixel_size[1]
