@@ -33,10 +33,6 @@ def test_renaming_and_recoloring_leave_the_rest() -> None:
     assert legend != changed
 
 
-def test_a_legend_covers_further_numbers() -> None:
-    assert Legend.of([2], names={2: "x"}).covering([1, 2]) == Legend.of([1, 2], names={2: "x"})
-
-
 @pytest.mark.parametrize("name", ["", " x", "x\n", "two\nlines", "x" * 101, "\u202e"])
 def test_names_that_no_list_could_show_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="name of class 1"):

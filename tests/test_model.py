@@ -120,6 +120,43 @@ def test_the_smallest_image_has_a_class(painted: tuple[dfc.Segmentation, Model])
     assert labels[0, 0] in model.legend.numbers
 
 
+def test_class_numbers_are_as_large_as_they_like() -> None:
+    image, strokes = tissue()
+    painted = np.where(strokes > 0, strokes.astype(np.uint64) + np.uint64(2**63), 0)
+    model = dfc.segment(image, scribbles=painted, **FAST).model()
+    predicted = model.predict(image)
+    assert predicted.n_labels == 3
+    assert int(predicted.labels.max()) == 2**63 + 3
+
+
+def test_one_network_alone_draws_classes_to_edges_too() -> None:
+    image, strokes = tissue()
+    settings = {**FAST, "extractor": "convolutions", "n_networks": 1}
+    result = dfc.segment(image, scribbles=strokes, **settings)
+    assert result.settings.edge_share > 0
+    assert np.array_equal(result.model().predict(image).labels, result.labels)
+
+
+def test_colors_are_colors_however_the_file_is_laid_out(painted: tuple[dfc.Segmentation, Model]) -> None:
+    result, model = painted
+    image, _ = tissue()
+    assert np.array_equal(model.predict(np.moveaxis(image, 2, 0), channel_axis=0).labels, result.labels)
+
+
+def test_a_pixel_beyond_all_bounds_is_said() -> None:
+    image = np.random.default_rng(0).normal(size=(40, 40)) + np.arange(40) // 20 * 5.0
+    strokes = np.zeros(image.shape, dtype=np.uint8)
+    strokes[5, 2:15], strokes[5, 25:38] = 1, 2
+    model = dfc.segment(image, scribbles=strokes, **FAST).model()
+    image[0, 0] = 1e37
+    predicted = model.predict(image)
+    assert predicted.drift == pytest.approx(1, abs=0.01)
+    assert "unlike the references" in predicted.note
+    image[0, 0] = 1e300
+    with pytest.raises(ValueError, match="too far from most others"):
+        model.predict(image)
+
+
 # ---------------------------------------------------------------------- what cannot be
 
 

@@ -9,7 +9,8 @@ import torch
 from napari_dfc.filters import FILTER_RADIUS
 from napari_dfc.images import prepare, prepare_alike
 from napari_dfc.network import Network, initialize
-from napari_dfc.references import GAP, GRID, mosaic, strokes_on
+from napari_dfc.references import mosaic, strokes_on
+from napari_dfc.settings import Settings
 
 SHAPES = [(30, 20), (50, 33), (7, 90), (1, 1), (64, 64)]
 
@@ -19,21 +20,29 @@ def images() -> list[np.ndarray]:
     return [random.normal(index, 1, size=shape) for index, shape in enumerate(SHAPES)]
 
 
-def test_parts_lie_apart_on_the_grid_and_hold_the_images() -> None:
-    plane = mosaic(images())
+@pytest.mark.parametrize(
+    ("settings", "gap", "grid"),
+    [
+        (Settings(n_networks=2), FILTER_RADIUS, 2),
+        (Settings(n_networks=4, n_conv=9), 36, 4),
+        (Settings(n_networks=1, n_conv=3, extractor="convolutions"), 3, 1),
+        (Settings(n_networks=4, n_conv=9, full_resolution_up_to=16), 72, 8),
+    ],
+)
+def test_parts_lie_apart_as_far_as_networks_see_and_hold_the_images(settings: Settings, gap: int, grid: int) -> None:
+    plane = mosaic(images(), settings=settings)
     alike = prepare_alike(images())
     owner = np.zeros(plane.shape, dtype=int)
     for index, ((rows, columns), one) in enumerate(zip(plane.parts, alike, strict=True), 1):
         assert (rows.stop - rows.start, columns.stop - columns.start) == SHAPES[index - 1]
-        assert rows.start % GRID == columns.start % GRID == 0
+        assert rows.start % grid == columns.start % grid == 0
         assert np.array_equal(plane.values[:, rows, columns], one.values)
-        around = owner[max(rows.start - GAP, 0) : rows.stop + GAP, max(columns.start - GAP, 0) : columns.stop + GAP]
+        around = owner[max(rows.start - gap, 0) : rows.stop + gap, max(columns.start - gap, 0) : columns.stop + gap]
         assert not around.any()  # no other part within the gap
         owner[rows, columns] = index
     assert np.array_equal(owner > 0, plane.mask)
     assert not plane.values[:, owner == 0].any()
     assert plane.part_sha256 == tuple(one.sha256 for one in alike)
-    assert FILTER_RADIUS * 2 <= GAP
 
 
 def test_the_scale_is_that_of_all_pixels_together() -> None:
@@ -46,7 +55,7 @@ def test_the_scale_is_that_of_all_pixels_together() -> None:
 
 def test_a_single_reference_is_the_image_alone() -> None:
     image = images()[1]
-    plane = mosaic([image])
+    plane = mosaic([image], settings=Settings())
     assert np.array_equal(plane.values, prepare(image).values)
     assert plane.parts == ()
     assert plane.largest_part == (slice(0, 50), slice(0, 33))
@@ -54,7 +63,7 @@ def test_a_single_reference_is_the_image_alone() -> None:
 
 def test_a_network_sees_in_each_part_what_it_sees_in_the_image_alone() -> None:
     """With the statistics of the whole plane, by convolving each part alone between zeros."""
-    plane = mosaic(images()[:2])
+    plane = mosaic(images()[:2], settings=Settings())
     network = Network(1, 5, 2, "zeros").double()
     initialize(network, "xavier", torch.Generator().manual_seed(0))
     mask = torch.from_numpy(plane.mask)[None, None].double()
@@ -79,7 +88,7 @@ def test_a_network_sees_in_each_part_what_it_sees_in_the_image_alone() -> None:
 
 
 def test_strokes_lie_on_their_images() -> None:
-    plane = mosaic(images()[:3])
+    plane = mosaic(images()[:3], settings=Settings())
     strokes = [np.zeros(shape, dtype=np.uint16) for shape in SHAPES[:3]]
     strokes[0][3, 4], strokes[2][5, 60] = 7, 300
     painted = strokes_on(plane, [strokes[0], None, strokes[2]])
@@ -95,16 +104,16 @@ def test_masked_pixels_of_a_reference_stay_masked() -> None:
     one, other = images()[:2]
     mask = np.ones(one.shape, dtype=bool)
     mask[:5] = False
-    plane = mosaic([one, other], masks=[mask, None])
+    plane = mosaic([one, other], settings=Settings(), masks=[mask, None])
     rows, columns = plane.parts[0]
     assert np.array_equal(plane.mask[rows, columns], mask)
 
 
 def test_colors_are_colors_only_where_all_are() -> None:
     color = np.random.default_rng(0).integers(0, 255, (9, 9, 3), dtype=np.uint8)
-    assert mosaic([color, color]).is_rgb
+    assert mosaic([color, color], settings=Settings()).is_rgb
     channels = (color[..., 0], color[..., 1], color[..., 2])
-    assert not mosaic([color, channels]).is_rgb
+    assert not mosaic([color, channels], settings=Settings()).is_rgb
 
 
 @pytest.mark.parametrize(
@@ -115,18 +124,33 @@ def test_colors_are_colors_only_where_all_are() -> None:
         ({"images": [np.zeros((4, 4)), np.zeros((0, 4))]}, "image 2: .*no pixels"),
         ({"images": [np.zeros((4, 4))], "masks": []}, "0 masks for 1 images"),
         (
-            {"images": [np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint16)], "scaling": "published"},
+            {
+                "images": [np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint16)],
+                "settings": Settings(input_scaling="published"),
+            },
             "data types uint16 and uint8",
         ),
     ],
 )
 def test_references_that_do_not_go_together_are_refused(given: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        mosaic(given.pop("images"), **given)
+        mosaic(**{"settings": Settings(), **given})
+
+
+def test_class_numbers_of_any_integer_type_go_together() -> None:
+    plane = mosaic(images()[:2], settings=Settings())
+    one, other = np.zeros(SHAPES[0], dtype=np.uint64), np.zeros(SHAPES[1], dtype=np.int64)
+    one[0, 0], other[0, 0] = 2**64 - 1, 5
+    painted = strokes_on(plane, [one, other])
+    assert painted is not None
+    assert sorted(painted[painted > 0].tolist()) == [5, 2**64 - 1]
+    other[0, 0] = -5
+    with pytest.raises(ValueError, match="scribbles 2 hold the value -5"):
+        strokes_on(plane, [one, other])
 
 
 def test_strokes_that_do_not_go_with_their_images_are_refused() -> None:
-    plane = mosaic(images()[:2])
+    plane = mosaic(images()[:2], settings=Settings())
     with pytest.raises(ValueError, match="1 scribbles for 2 images"):
         strokes_on(plane, [None])
     with pytest.raises(

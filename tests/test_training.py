@@ -85,6 +85,27 @@ def test_regions_are_refused_before_anything_is_computed() -> None:
         dfc.fit([np.zeros((8, 8))], split_into="regions")
 
 
+def test_what_cannot_be_taught_is_refused_before_anything_is_computed() -> None:
+    with pytest.raises(ValueError, match='accepted here are "groups" and "clusters"'):
+        dfc.fit([np.zeros((8, 8))], [None], split_into="regions")
+    with pytest.raises(ValueError, match="n_groups is 12 and the network has 8 channels"):
+        dfc.fit([np.zeros((8, 8))], n_groups=12, n_channels=8)
+
+
+def test_a_cluster_that_no_reference_has_can_have_a_name() -> None:
+    image, _ = scene(0, (40, 50))
+    model = dfc.fit([image], split_into="clusters", names={8: "spare"}, n_channels=8, **FAST)
+    assert model.legend[8].name == "spare"
+
+
+def test_the_golden_patch_is_of_a_reference() -> None:
+    """Two of a size lie one above the other, with nothing in the middle."""
+    scenes = [scene(seed, (60, 60)) for seed in range(2)]
+    model = dfc.fit([image for image, _ in scenes], [strokes_of(truth, (1, 2)) for _, truth in scenes], **FAST)
+    assert model.golden.patch.shape == (1, 32, 32)
+    assert float(model.golden.patch.std()) > 0.05
+
+
 def test_a_name_for_no_class_is_refused() -> None:
     image, truth = scene(0, (40, 50))
     with pytest.raises(ValueError, match="there is no class 9"):

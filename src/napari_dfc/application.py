@@ -7,6 +7,7 @@ import glob
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,7 +21,7 @@ from napari_dfc.legend import Legend
 from napari_dfc.model import Model, load
 from napari_dfc.whole_files import discard_leftovers, write_whole
 
-__all__ = ["Applied", "Job", "apply", "sources_of", "write_table"]
+__all__ = ["Applied", "Job", "apply", "rows_of_table", "sources_of", "write_table"]
 
 
 @dataclass(frozen=True)
@@ -101,17 +102,22 @@ def sources_of(given: Sequence[str | Path]) -> list[Path]:
     for each in given:
         path = Path(each)
         if path.is_dir():
-            here = sorted(one for one in path.iterdir() if one.suffix.lower() in IMAGE_SUFFIXES and one.is_file())
+            here = sorted(one for one in path.iterdir() if _is_image(one))
             if not here:
                 raise ValueError(f"the folder {path} holds no image; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
         elif not path.exists() and glob.has_magic(str(each)):
-            here = sorted(Path(one) for one in glob.glob(str(each), recursive=True) if Path(one).is_file())
+            matches = map(Path, glob.glob(str(each), recursive=True))
+            here = sorted(one for one in matches if one.is_file())
             if not here:
                 raise ValueError(f"no file is called {each}")
         else:
             here = [path]
         found.update(dict.fromkeys(here))
     return list(found)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
 
 
 def apply(job: Job, sources: Sequence[Path], targets: Sequence[Path], jobs: int = 1) -> Iterator[Applied]:
@@ -139,8 +145,8 @@ def apply(job: Job, sources: Sequence[Path], targets: Sequence[Path], jobs: int 
         yielded.
     """
     choose_device(job.device)
-    for target in targets:
-        discard_leftovers(target)
+    for folder in {target.parent for target in targets}:
+        discard_leftovers(folder)
     pairs = list(zip(sources, targets, strict=True))
     if jobs == 1:
         model = load(job.model)
@@ -149,29 +155,71 @@ def apply(job: Job, sources: Sequence[Path], targets: Sequence[Path], jobs: int 
         return
     load(job.model)  # what is wrong with it should be said once, not by every process
     # CUDA does not survive a fork, nor do threads
-    with ProcessPoolExecutor(
+    processes = ProcessPoolExecutor(
         min(jobs, len(pairs)), mp_context=get_context("spawn"), initializer=_begin, initargs=(job,)
-    ) as processes:
+    )
+    try:
         waiting = {processes.submit(_apply_here, source, target): (source, target) for source, target in pairs}
         for future in as_completed(waiting):
-            yield future.result()
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                words = "its process was ended from without, perhaps because memory was short; try fewer --jobs"
+                yield Applied(*waiting[future], "failed", words)
+    finally:
+        processes.shutdown(cancel_futures=True)
 
 
-def write_table(path: Path, legend: Legend, results: Sequence[Applied]) -> None:
+def rows_of_table(path: Path, legend: Legend) -> list[list[str]]:
+    """The rows of a table that `write_table` wrote before, without its head.
+
+    Parameters
+    ----------
+    path : Path
+    legend : Legend
+        Of the network.
+
+    Returns
+    -------
+    list of list of str
+        Empty where there is no file.
+
+    Raises
+    ------
+    FileExistsError
+        It is another file, or the table of a network with other classes.
+    """
+    if not path.exists():
+        return []
+    try:
+        head, *rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
+    except (ValueError, csv.Error):
+        head = []
+    if head != _head(legend):
+        raise FileExistsError(
+            f"{path} exists already, and is no table of a network with these classes; move it, or choose another folder"
+        )
+    return rows
+
+
+def write_table(path: Path, legend: Legend, results: Sequence[Applied], earlier: Sequence[list[str]] = ()) -> None:
     """Write what became of every image, one row for each: drift, and the area of every class.
 
     Parameters
     ----------
     path : Path
-        Ends in .csv; an older table of the same name is replaced.
+        Ends in .csv.
     legend : Legend
         Of the network.
     results : sequence of Applied
+    earlier : sequence of list of str
+        Of `rows_of_table`; those of other images stay.
     """
     text = io.StringIO(newline="")
     rows = csv.writer(text)
-    head = ["image", "labels", "state", "note", "drift", "pixel_area_um2"]
-    rows.writerow(head + [f"{entry.name} ({unit})" for entry in legend for unit in ("pixels", "um2")])
+    rows.writerow(_head(legend))
+    now = {str(each.source) for each in results}
+    rows.writerows(row for row in earlier if row and row[0] not in now)
     for each in results:
         areas: list[Any] = []
         for entry in legend:
@@ -181,6 +229,11 @@ def write_table(path: Path, legend: Legend, results: Sequence[Applied]) -> None:
         files = [each.source, "" if each.state == "failed" else each.target.name]
         rows.writerow([*files, each.state, each.note, _number(each.drift), _number(each.pixel_area), *areas])
     write_whole(path, lambda temporary: temporary.write_text(text.getvalue(), encoding="utf-8", newline=""), True)
+
+
+def _head(legend: Legend) -> list[str]:
+    areas = [f"{entry.name} ({unit})" for entry in legend for unit in ("pixels", "um2")]
+    return ["image", "labels", "state", "note", "drift", "pixel_area_um2", *areas]
 
 
 def _number(value: float) -> str:
@@ -216,8 +269,9 @@ def _apply(model: Model, job: Job, source: Path, target: Path) -> Applied:
             threads=job.threads,
             name=source.name,
         )
-        write_labels(target, result.labels, pixel_size=file.pixel_size, record=result.record, overwrite=job.overwrite)
-    except (ValueError, TypeError, OSError, MemoryError) as error:
+        record = {**result.record, "source": _source(source, job)}
+        write_labels(target, result.labels, pixel_size=file.pixel_size, record=record, overwrite=job.overwrite)
+    except (ValueError, TypeError, OSError, MemoryError, RuntimeError) as error:  # the last of PyTorch, short of memory
         return Applied(source, target, "failed", " ".join(str(error).split()) or type(error).__name__)
     return Applied(source, target, "done", result.note, result.drift, _areas(result.labels), _area(file.pixel_size))
 
@@ -226,16 +280,29 @@ def _kept(model: Model, job: Job, source: Path, target: Path) -> Applied:
     """A label file from an earlier call, if it is one."""
     file = read_labels(target)
     record = file.record or {}
-    by = record.get("model", {}).get("sha256"), record.get("statistics"), record.get("image", {}).get("name")
-    if by != (model.digest, job.statistics, source.name):
+    network = record.get("model")
+    by = network.get("sha256") if isinstance(network, dict) else None
+    if (by, record.get("statistics"), record.get("source")) != (model.digest, job.statistics, _source(source, job)):
         raise FileExistsError(
-            f"{target} exists already, and is not what this network made of {source.name}; --overwrite replaces it"
+            f"{target} exists already, and is not what this network made of {source} as it is now; --overwrite "
+            "replaces it"
         )
     drift = record.get("drift")
-    drift = float("nan") if drift is None else float(drift)
+    drift = float(drift) if isinstance(drift, int | float) else float("nan")
     return Applied(
         source, target, "kept", str(record.get("note", "")), drift, _areas(file.labels), _area(file.pixel_size)
     )
+
+
+def _source(path: Path, job: Job) -> dict[str, Any]:
+    """By which it is known again whether an image is still the one that was segmented."""
+    state = path.stat()
+    return {
+        "name": path.name,
+        "bytes": state.st_size,
+        "changed": state.st_mtime_ns,
+        "channel_axis": job.channel_axis,
+    }
 
 
 def _areas(labels: np.ndarray[Any, Any]) -> dict[int, int]:

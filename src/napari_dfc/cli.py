@@ -154,9 +154,12 @@ def train(
         run = _training_run([file.data for file in files], painted, axes.pop(), settings, names, out.name)
         _finish(run)
         sizes = {file.pixel_size for file in files}
-        model = run.result().model(names).of_pixels(sizes.pop() if len(sizes) == 1 else None)
+        result = run.result()
+        model = result.model(names).of_files(
+            [path.name for path in reference], sizes.pop() if len(sizes) == 1 else None
+        )
         model.save(out, overwrite=overwrite)
-        print(f"{out}: {model}")
+        print(f"{out}: {model}" + (f"; {result.note}" if result.note else ""))
 
 
 @app.command()
@@ -190,13 +193,16 @@ def apply(
         from napari_dfc.devices import load_torch
 
         load_torch()
-        from napari_dfc.application import Job, sources_of, write_table
+        from napari_dfc.application import Job, rows_of_table, sources_of, write_table
         from napari_dfc.application import apply as apply_to
         from napari_dfc.model import load
 
         legend = load(model).legend
         sources = sources_of(image)
         out.mkdir(parents=True, exist_ok=True)
+        earlier = rows_of_table(out / "results.csv", legend)
+        made_here = {(out / f"{source.stem}_labels.tif").resolve() for source in sources}
+        sources = [source for source in sources if source.resolve() not in made_here]  # of an earlier call
         targets = [out / f"{source.stem}_labels.tif" for source in sources]
         _refuse_twice(targets)
         _refuse_inputs(targets, sources)
@@ -210,7 +216,7 @@ def apply(
             )
         )
         found.sort(key=lambda each: sources.index(each.source))
-        write_table(out / "results.csv", legend, found)
+        write_table(out / "results.csv", legend, found, earlier)
     for each in found:
         if each.state == "failed":
             _complain(f"{each.source}: {each.note}")

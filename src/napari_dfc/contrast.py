@@ -155,8 +155,9 @@ def gradient_magnitude(values: NDArray[np.floating[Any]], mask: NDArray[np.bool_
         values = values[:, nearest[0], nearest[1]]
     variance = float(inside.var(1, dtype=np.float64).sum())
     squares = np.zeros(values.shape[1:], dtype=np.float32)
-    for channel in values:
-        for order in ((0, 1), (1, 0)):
-            squares += gaussian_filter(channel.astype(np.float32), CONTRAST_SIGMA, order=order) ** 2
+    with np.errstate(over="ignore"):  # a pixel beyond all bounds has an edge of infinite steepness
+        for channel in values:
+            for order in ((0, 1), (1, 0)):
+                squares += gaussian_filter(channel.astype(np.float32), CONTRAST_SIGMA, order=order) ** 2
     found: NDArray[np.float32] = np.sqrt(squares / np.float32(variance or 1.0))
     return found

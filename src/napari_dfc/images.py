@@ -225,7 +225,10 @@ def _scaled(raw: _Raw, constants: tuple[NDArray[np.float64], NDArray[np.float64]
     values = np.empty((len(channels), *usable.shape), dtype=dtype)
     for index, channel in enumerate(channels):
         wide = np.where(usable, channel, 0).astype(np.float64)
-        values[index] = np.where(usable, (wide - offset[index]) / scale[index], 0)
+        with np.errstate(over="ignore"):
+            values[index] = np.where(usable, (wide - offset[index]) / scale[index], 0)
+    if not np.isfinite(values).all():
+        raise ValueError("image values are too far from most others to scale; mask them, or make them NaN")
     return Plane(
         values=values,
         mask=None if usable.all() else usable,

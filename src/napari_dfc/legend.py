@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -92,10 +93,11 @@ class Legend:
 
     def __init__(self, entries: Iterable[LegendEntry]) -> None:
         self.entries = tuple(sorted(entries, key=lambda entry: entry.number))
+        self._by_number = {entry.number: entry for entry in self.entries}
         for what, values in (("number", self.numbers), ("name", tuple(entry.name for entry in self.entries))):
-            twice = sorted({str(value) for value in values if values.count(value) > 1})
+            twice = [str(value) for value, times in Counter(values).items() if times > 1]
             if twice:
-                raise ValueError(f"the {what} {', '.join(twice)} belongs to two classes; each class has its own")
+                raise ValueError(f"the {what} {', '.join(twice[:3])} belongs to two classes; each class has its own")
 
     @classmethod
     def of(
@@ -134,11 +136,6 @@ class Legend:
         """The classes' numbers, rising."""
         return tuple(entry.number for entry in self.entries)
 
-    def covering(self, numbers: Iterable[int]) -> Legend:
-        """The same legend, and the usual entries for numbers that it lacks."""
-        there = set(self.numbers)
-        return Legend([*self.entries, *Legend.of(set(numbers) - there)])
-
     def named(self, names: Mapping[int, str]) -> Legend:
         """The same legend with other names."""
         _check_known(names, self.numbers)
@@ -154,10 +151,7 @@ class Legend:
         return [{"number": entry.number, "name": entry.name, "color": entry.color} for entry in self.entries]
 
     def __getitem__(self, number: int) -> LegendEntry:
-        found = [entry for entry in self.entries if entry.number == number]
-        if not found:
-            raise KeyError(number)
-        return found[0]
+        return self._by_number[number]
 
     def __iter__(self) -> Iterator[LegendEntry]:
         return iter(self.entries)

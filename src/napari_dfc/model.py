@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -19,6 +19,7 @@ from torch import Tensor
 from napari_dfc import images, model_file
 from napari_dfc.devices import as_torch_device, choose_device, computing
 from napari_dfc.ensemble import EnsemblePredictor, predictor_for
+from napari_dfc.filters import FILTER_RADIUS
 from napari_dfc.legend import Legend
 from napari_dfc.memory import prediction_plan
 from napari_dfc.model_document import FORMAT, checked
@@ -26,6 +27,7 @@ from napari_dfc.network import Ensemble, Network
 from napari_dfc.numbering import apply_numbers
 from napari_dfc.prediction import Picture, Predictor, Statistics
 from napari_dfc.result import KeptResponse, Segmentation, network_for, tensors_of
+from napari_dfc.scales import N_FILTERS
 from napari_dfc.settings import Settings
 
 __all__ = ["MOST_DRIFT", "Golden", "Model", "load", "model_of"]
@@ -38,10 +40,10 @@ PATCH = 32
 #: Classes that a network in words names, at most.
 SHOWN = 6
 
-#: Difference of a golden patch's response, whose deviation is about 1, from what it was when it was saved, at most.
+#: Difference of a golden patch's response from what it was when it was saved, at most.
 MOST_OFF = 1e-4
 
-#: `Segmentation.drift` above which a result says that it should not be trusted; measured in docs/benchmarks.md.
+#: `Segmentation.drift` above which a result says that it should not be trusted; see docs/benchmarks.md.
 MOST_DRIFT = 0.1
 
 
@@ -75,6 +77,8 @@ class Model:
         Whether the references are color images.
     numbers : tuple of int
         Of the class that each channel of the response stands for.
+    edge_share : float
+        Which share of its probabilities a pixel takes from the piece between edges around it.
     factors : tuple of int, or None
         The resolutions of several networks; None where there is one.
     weights : mapping of str to Tensor
@@ -89,6 +93,8 @@ class Model:
         The programs that it was trained with.
     pixel_size : tuple of float, optional
         Height and width of the references' pixels in micrometers, where it is known.
+    file_digest : str
+        SHA-256 of the file that it was read from; empty where it was not.
 
     Examples
     --------
@@ -107,6 +113,7 @@ class Model:
     scale: NDArray[np.float64]
     is_rgb: bool
     numbers: tuple[int, ...]
+    edge_share: float
     factors: tuple[int, ...] | None
     weights: Mapping[str, Tensor]
     statistics: tuple[Statistics, ...]
@@ -115,6 +122,7 @@ class Model:
     references: tuple[Mapping[str, Any], ...]
     versions: Mapping[str, str]
     pixel_size: tuple[float, float] | None = None
+    file_digest: str = ""
 
     def __repr__(self) -> str:
         names = [entry.name for entry in self.legend][:SHOWN] + ["..."] * (len(self.legend) > SHOWN)
@@ -123,11 +131,12 @@ class Model:
 
     def named(self, names: Mapping[int, str]) -> Model:
         """The same network with other names for its classes, by number."""
-        return replace(self, legend=self.legend.named(names))
+        return replace(self, legend=self.legend.named(names), file_digest="")
 
-    def of_pixels(self, size: tuple[float, float] | None) -> Model:
-        """The same network with the size of its references' pixels, height and width in micrometers."""
-        return replace(self, pixel_size=size)
+    def of_files(self, names: Sequence[str], pixel_size: tuple[float, float] | None) -> Model:
+        """The same network with the names of its references, and the size of their pixels in micrometers."""
+        references = tuple({**each, "name": name} for each, name in zip(self.references, names, strict=True))
+        return replace(self, references=references, pixel_size=pixel_size, file_digest="")
 
     def predict(
         self,
@@ -177,6 +186,9 @@ class Model:
         )
         if len(plane.values) != len(self.offset):
             raise ValueError(images.channels_differ(len(plane.values), len(self.offset)))
+        plane = replace(
+            plane, is_rgb=self.is_rgb
+        )  # edges are sought as in the references, however the file is laid out
         chosen = choose_device(device)
         response = KeptResponse(
             plane=plane,
@@ -186,13 +198,13 @@ class Model:
             factors=self.factors,
             device=chosen,
             known=plane.mask,
-            edge_share=settings.edge_share if self.factors is not None else 0.0,
+            edge_share=self.edge_share,
             statistics=self.statistics if fixed else None,
         )
         numbers = np.array(self.numbers, dtype=np.uint64)
         labels = apply_numbers(response.winners(), numbers, plane.mask)
         drift = self._drift(response) if fixed else float("nan")
-        n_labels = int(np.count_nonzero(np.bincount(labels.ravel())[1:]))
+        n_labels = len(np.unique(labels[labels > 0]))
         return Segmentation(
             labels=labels,
             iterations=self.iterations,
@@ -208,6 +220,7 @@ class Model:
                 "format": 1,
                 "model": {"sha256": self.digest, "legend": self.legend.as_list()},
                 "statistics": statistics,
+                "settings": settings.as_dict(),
                 "device": chosen.title,
                 "versions": versions(),
                 "image": {"name": name, "sha256": plane.sha256, "shape": list(plane.shape)},
@@ -251,27 +264,25 @@ class Model:
         ValueError
             Another ending.
         """
-        model_file.write(path, self.to_bytes(), overwrite)
+        data = self.to_bytes()
+        Model.from_bytes(data)  # nothing is kept that could not be loaded
+        model_file.write(path, data, overwrite)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the file that `save` writes, by which results name their network."""
-        return model_file.digest_of(self.to_bytes())
+        """SHA-256 of its file, by which results name their network."""
+        return self.file_digest or model_file.digest_of(self.to_bytes())
 
     def to_bytes(self) -> bytes:
         """What `save` writes."""
-        network = self.network()
-        members = network.each() if isinstance(network, Ensemble) else [network]
-        factors = self.factors or (1,)
         document = {
             "format": FORMAT,
             "architecture": {"name": "dfc", "arguments": self._arguments()},
-            "receptive_radius": max(
-                member.receptive_radius * factor for member, factor in zip(members, factors, strict=True)
-            ),
+            "receptive_radius": self.receptive_radius,
             "channels": {"offset": self.offset.tolist(), "scale": self.scale.tolist(), "is_rgb": self.is_rgb},
             "classes": self.legend.as_list(),
             "channel_classes": list(self.numbers),
+            "edge_share": self.edge_share,
             "settings": self.settings.as_dict(),
             "iterations": self.iterations,
             "references": [dict(each) for each in self.references],
@@ -286,8 +297,7 @@ class Model:
         document, tensors = model_file.unpack(data)
         found = checked(document)
         arguments, settings = found["architecture"]["arguments"], found["settings"]
-        n_weights = arguments["n_channels"] ** 2 * 9 * max(arguments["n_conv"] - 1, 0)
-        if 4 * n_weights > len(data):  # before a network of that size is made
+        if 4 * _n_weights(arguments) > len(data):  # before networks of that size are made
             raise ValueError("the network's file holds fewer weights than the network that it describes has")
         model = cls(
             legend=found["classes"],
@@ -296,6 +306,7 @@ class Model:
             scale=np.array(found["channels"]["scale"]),
             is_rgb=found["channels"]["is_rgb"],
             numbers=found["channel_classes"],
+            edge_share=found["edge_share"],
             factors=arguments["factors"],
             weights=_below(tensors, "weights"),
             statistics=_statistics_of(tensors, len(arguments["factors"] or (1,))),
@@ -304,10 +315,16 @@ class Model:
             references=found["references"],
             versions=found["versions"],
             pixel_size=found["pixel_size"],
+            file_digest=model_file.digest_of(data),
         )
         if model._arguments() != {**arguments, "factors": arguments["factors"] and list(arguments["factors"])}:
             raise ValueError("the network's file describes a network that does not go with its settings")
+        n_networks = 0 if settings.extractor == "filters" else settings.n_networks
+        if model.factors is not None and len(model.factors) != n_networks + (settings.extractor != "convolutions"):
+            raise ValueError("the network's file describes a network that does not go with its settings")
         model._check(tensors)
+        if found["receptive_radius"] != model.receptive_radius:
+            raise ValueError("the network's file says that its network sees further, or less far, than it does")
         return model
 
     def _arguments(self) -> dict[str, Any]:
@@ -338,7 +355,11 @@ class Model:
         network = network_for(len(self.offset), self.settings, len(self.numbers), self.factors)
         members = network.each() if isinstance(network, Ensemble) else [network]
         patch = self.golden.patch
-        if patch.ndim != 3 or patch.shape[0] != len(self.offset) or not 0 < max(patch.shape[1:]) <= PATCH:
+        if (
+            patch.ndim != 3
+            or patch.shape[0] != len(self.offset)
+            or not 0 < min(patch.shape) <= max(patch.shape[1:]) <= PATCH
+        ):
             raise ValueError("the network's file holds a golden patch of another kind than the network's images")
         single, double = torch.float32, torch.float64
         wanted = {f"weights/{name}": (single, tuple(each.shape)) for name, each in network.state_dict().items()}
@@ -364,6 +385,13 @@ class Model:
                 f"the network says something else of its golden patch than when it was saved (by up to {off:.1g}); "
                 "another version of PyTorch may compute otherwise"
             )
+
+    @property
+    def receptive_radius(self) -> int:
+        """How many pixels away the farthest pixel lies that a pixel's response sees."""
+        depths = _depths(self._arguments())
+        factors = self.factors or (1,)
+        return max((depth or FILTER_RADIUS) * factor for depth, factor in zip(depths, factors, strict=True))
 
     def network(self) -> Network | Ensemble:
         """The network or networks with their weights, on the CPU."""
@@ -403,9 +431,7 @@ def model_of(
     network = network_for(len(plane.values), settings, response.n_clusters, response.factors)
     network.load_state_dict(weights)
     predictor = predictor_for(network)
-    rows, columns = (
-        slice((length - min(length, PATCH)) // 2, (length + min(length, PATCH)) // 2) for length in plane.shape
-    )
+    rows, columns = (_middle(part) for part in plane.largest_part)
     patch = torch.from_numpy(np.ascontiguousarray(plane.values[:, rows, columns], dtype=np.float32))
     mask = None if plane.mask is None else torch.from_numpy(plane.mask)
     with computing(choose_device("cpu"), settings.threads, precision="float32"), torch.no_grad():
@@ -418,12 +444,13 @@ def model_of(
         for digest, (rows, columns) in zip(plane.part_sha256 or (plane.sha256,), parts, strict=True)
     )
     return Model(
-        legend=legend.covering(int(number) for number in numbers),  # another image may have a cluster that this lacks
+        legend=legend,
         settings=settings,
         offset=plane.offset,
         scale=plane.scale,
         is_rgb=plane.is_rgb,
         numbers=tuple(int(number) for number in numbers),
+        edge_share=response.edge_share,
         factors=response.factors,
         weights=weights,
         statistics=statistics,
@@ -456,6 +483,26 @@ def load(path: str | Path) -> Model:
         return Model.from_bytes(model_file.read(path))
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
+
+
+def _depths(arguments: Mapping[str, Any]) -> list[int]:
+    """Convolutions of each network that an architecture's arguments describe."""
+    factors, extractor = arguments["factors"], arguments["extractor"]
+    if factors is None:
+        return [0 if extractor == "filters" else arguments["n_conv"]]
+    has_filters = extractor != "convolutions"
+    return [arguments["n_conv"]] * (len(factors) - has_filters) + [0] * has_filters
+
+
+def _n_weights(arguments: Mapping[str, Any]) -> int:
+    """How many weights the networks have at least that these arguments describe."""
+    n_inputs, width, n_clusters = (arguments[name] for name in ("n_inputs", "n_channels", "n_clusters"))
+    total = 0
+    for depth in _depths(arguments):
+        features = width if depth else N_FILTERS * n_inputs
+        total += 9 * n_inputs * width * (depth > 0) + 9 * width**2 * max(depth - 1, 0) + features * n_clusters
+        total += features**2  # of the statistics
+    return total
 
 
 def _named(tensors: Mapping[str, Tensor], name: str) -> Tensor:

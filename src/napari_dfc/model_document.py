@@ -18,6 +18,9 @@ FORMAT = 1
 #: Longest text of a name or a version, and most elements of a list.
 LONGEST_TEXT, LONGEST_LIST = 1000, 100_000
 
+#: Networks of an ensemble, that of fixed filters among them, at most.
+MOST_NETWORKS = 17
+
 Check = Callable[[Any, str], Any]
 
 
@@ -71,10 +74,10 @@ def _fields(**checks: Check) -> Check:
     return check
 
 
-def _listed(each: Check, least: int = 0) -> Check:
+def _listed(each: Check, least: int = 0, most: int = LONGEST_LIST) -> Check:
     def check(value: Any, what: str) -> tuple[Any, ...]:
-        if not isinstance(value, list) or not least <= len(value) <= LONGEST_LIST:
-            raise ValueError(f"in the network's file, {what} is no list of {least} or more")
+        if not isinstance(value, list) or not least <= len(value) <= most:
+            raise ValueError(f"in the network's file, {what} is no list of {least} to {most}")
         return tuple(each(one, what) for one in value)
 
     return check
@@ -100,6 +103,12 @@ def _number(above: float = -math.inf) -> Check:
         return float(value)
 
     return check
+
+
+def _share(value: Any, what: str) -> float:
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise ValueError(f"in the network's file, {what} is no number of 0 to 1")
+    return float(value)
 
 
 def _text(value: Any, what: str) -> str:
@@ -136,8 +145,8 @@ def _texts(value: Any, what: str) -> dict[str, str]:
 
 
 def _settings(value: Any, what: str) -> Settings:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"in the network's file, {what} is no object")
+    if not isinstance(value, Mapping) or set(value) != set(Settings().as_dict()):
+        raise ValueError(f"in the network's file, {what} are not those that a network of its version has")
     try:
         return Settings(**value)
     except (TypeError, ValueError) as error:
@@ -164,16 +173,17 @@ _DOCUMENT = _fields(
             n_clusters=_whole(1, 10_000),
             padding=_one_of("zeros", "replicate"),
             extractor=_one_of("both", "convolutions", "filters"),
-            factors=_or_none(_listed(_whole(1, 64), 1)),
+            factors=_or_none(_listed(_whole(1, 2**20), 1, MOST_NETWORKS)),
         ),
     ),
     receptive_radius=_whole(0, 1_000_000),
     channels=_fields(offset=_listed(_number(), 1), scale=_listed(_number(0), 1), is_rgb=_flag),
     classes=_legend,
     channel_classes=_listed(_whole(1, 2**64 - 1), 1),
+    edge_share=_share,
     settings=_settings,
     iterations=_whole(0, 10**9),
-    references=_listed(_fields(name=_text, sha256=_digest, shape=_listed(_whole(1, 10**9), 2)), 1),
-    pixel_size=_or_none(_listed(_number(0), 2)),
+    references=_listed(_fields(name=_text, sha256=_digest, shape=_listed(_whole(1, 10**9), 2, 2)), 1),
+    pixel_size=_or_none(_listed(_number(0), 2, 2)),
     versions=_texts,
 )

@@ -165,7 +165,7 @@ class Predictor:
         both = there + now
         shift = here.mean - self._fixed.means[-1]
         overlap = torch.sqrt(2 * torch.sqrt(there * now) / both) * torch.exp(-shift.square() / (4 * both))
-        return float(1 - overlap.mean())
+        return float(1 - overlap.nan_to_num(nan=0.0).mean())  # no number where values are beyond all bounds
 
     def _fix(self, component: Component, mean: Tensor, variance: Tensor) -> None:
         scale = component.scale.cpu().double() * inverse_deviation(variance)

@@ -11,23 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_dfc.filters import FILTER_RADIUS
 from napari_dfc.images import Plane, prepare_alike
+from napari_dfc.memory import wanted_factors
+from napari_dfc.settings import Settings
 
-__all__ = ["GAP", "mosaic", "strokes_on"]
-
-#: Masked pixels between two references: more than any network sees, at any of its resolutions.
-GAP = 40
-
-#: References begin at multiples of this, so that no square of pixels that become one holds two of them.
-GRID = 8
+__all__ = ["mosaic", "strokes_on"]
 
 
 def mosaic(
     images: Sequence[ArrayLike | tuple[ArrayLike, ...]],
     *,
+    settings: Settings,
     masks: Sequence[ArrayLike | None] | None = None,
     channel_axis: int | None = None,
-    scaling: str = "percentile",
 ) -> Plane:
     """Lay images side by side, on one scale, with masked pixels between.
 
@@ -38,10 +35,12 @@ def mosaic(
     ----------
     images : sequence of images
         Each as in `napari_dfc.images.prepare`, of any size, with as many channels as the others.
+    settings : Settings
+        Say how the images are scaled, and how far the networks see: so far apart the images lie.
     masks : sequence of (H, W) array of bool or None, optional
         For each image, True where a pixel takes part.
-    channel_axis, scaling
-        As in `napari_dfc.images.prepare`. Constants are those of the pixels of all images together.
+    channel_axis : int, optional
+        As in `napari_dfc.images.prepare`.
 
     Returns
     -------
@@ -56,14 +55,15 @@ def mosaic(
 
     Examples
     --------
-    >>> plane = mosaic([np.ones((30, 20)), np.zeros((50, 30))])
+    >>> plane = mosaic([np.ones((30, 20)), np.zeros((50, 30))], settings=Settings())
     >>> [(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in plane.parts]
     [(30, 20), (50, 30)]
     """
-    planes = prepare_alike(images, masks=masks, channel_axis=channel_axis, scaling=scaling)
+    planes = prepare_alike(images, masks=masks, channel_axis=channel_axis, scaling=settings.input_scaling)
     if len(planes) == 1:
         return planes[0]
-    shape, parts = _places([plane.shape for plane in planes])
+    shapes = [plane.shape for plane in planes]
+    shape, parts = _places(shapes, *_reach(max(shapes, key=math.prod), settings))
     first = planes[0]
     values = np.zeros((len(first.values), *shape), dtype=first.values.dtype)
     mask = np.zeros(shape, dtype=bool)
@@ -115,20 +115,37 @@ def strokes_on(plane: Plane, scribbles: Sequence[ArrayLike | None]) -> NDArray[n
             continue
         if array.dtype.kind not in "bui":
             raise TypeError(f"scribbles {number} have values of type {array.dtype}; accepted are integers")
+        if array.dtype.kind == "i" and (array < 0).any():
+            raise ValueError(f"scribbles {number} hold the value {array.min()}; accepted are 0 and positive integers")
         rows, columns = parts[number - 1]
         shape = (rows.stop - rows.start, columns.stop - columns.start)
         if array.shape != shape:
             raise ValueError(f"scribbles {number} have shape {array.shape}; accepted is that of the image, {shape}")
-    painted = np.zeros(plane.shape, dtype=np.result_type(*there))
+    most = max(int(array.max(initial=0)) for array in there)
+    painted = np.zeros(plane.shape, dtype=np.min_scalar_type(most))
     for array, (rows, columns) in zip(arrays, parts, strict=True):
         if array is not None:
             painted[rows, columns] = array
     return painted
 
 
-def _places(shapes: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], list[tuple[slice, slice]]]:
-    """The size of a mosaic, about a square, and where its parts lie: in rows, the highest parts first."""
-    cells = [tuple(math.ceil((length + GAP) / GRID) * GRID for length in shape) for shape in shapes]
+def _reach(shape: tuple[int, int], settings: Settings) -> tuple[int, int]:
+    """How far any network sees at its resolution, and the largest square of pixels that becomes one, in pixels."""
+    factors = wanted_factors(shape, settings)
+    depths = [settings.n_conv] * len(factors)
+    if settings.extractor != "convolutions":
+        depths[-1] = FILTER_RADIUS
+    return max(depth * factor for depth, factor in zip(depths, factors, strict=True)), max(factors)
+
+
+def _places(
+    shapes: Sequence[tuple[int, int]], gap: int, grid: int
+) -> tuple[tuple[int, int], list[tuple[slice, slice]]]:
+    """The size of a mosaic, about a square, and where its parts lie: in rows, the highest parts first.
+
+    Parts begin at multiples of the grid, so that no square of pixels that become one holds two of them.
+    """
+    cells = [tuple(math.ceil((length + gap) / grid) * grid for length in shape) for shape in shapes]
     width = max(max(cell[1] for cell in cells), math.isqrt(sum(cell[0] * cell[1] for cell in cells)))
     places: dict[int, tuple[int, int]] = {}
     top = left = height = 0

@@ -89,7 +89,7 @@ class Segmentation:
     _numbers: NDArray[np.uint64] = field(repr=False)
     drift: float = math.nan
     _legend: Legend | None = field(default=None, repr=False)
-    _to_model: Callable[[Legend], Model] | None = field(default=None, repr=False)
+    _to_model: Callable[[Mapping[int, str]], Model] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         rows, columns = self.labels.shape
@@ -154,7 +154,7 @@ class Segmentation:
         """
         if self._to_model is None:
             raise ValueError("this result was predicted by a network that is kept already")
-        return self._to_model(self.legend.named(names or {}))
+        return self._to_model(names or {})
 
     def regions_at(self, scale: float) -> NDArray[np.unsignedinteger[Any]]:
         """Fewer or more regions, without another run.

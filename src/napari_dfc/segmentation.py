@@ -8,7 +8,7 @@ import platform
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -43,7 +43,7 @@ from napari_dfc.resolutions import possible_factors
 from napari_dfc.result import KeptResponse, Segmentation, network_for, tensors_of
 from napari_dfc.settings import DEFAULT_PRESET, Precision, Settings
 
-__all__ = ["Run", "segment"]
+__all__ = ["Run", "check_groups", "segment"]
 
 logger = logging.getLogger(__name__)
 
@@ -367,26 +367,16 @@ class Run:
             _response=response,
             _run_numbers=self.run_numbers[: len(numbers)],
             _numbers=numbers,
-            _to_model=partial(self._model, response, numbers, n_updates),
+            _to_model=partial(
+                _model_of_run,
+                response,
+                numbers,
+                self._record(n_updates, n_labels, ended, ""),
+                self.settings,
+                self.plane,
+                self.name,
+            ),
         )
-
-    def _model(
-        self, response: KeptResponse | KeptPieces, numbers: NDArray[np.uint64], n_updates: int, legend: Legend
-    ) -> Model:
-        """The network of a result, or one that is trained to tell its groups apart."""
-        record = self._record(n_updates, len(legend), "", "")
-        if isinstance(response, KeptResponse):
-            return model_of(response, numbers, record, n_updates, legend)
-        if self.settings.split_into == "regions":
-            raise ValueError(
-                "regions are pieces of one image and no classes that another could have; run again with "
-                'split_into="groups" or with strokes'
-            )
-        settings = self.settings.change(restrict_to_scribbles=True)
-        run = Run(self.plane, scribbles=response.labels(), settings=settings, name=self.name)
-        for _ in run:
-            pass
-        return run.result().model({entry.number: entry.name for entry in legend})
 
     def _pieces(self) -> KeptPieces | None:
         """What the label maps so far make; None where there is nothing to be, or nobody waits for it."""
@@ -486,6 +476,43 @@ class Run:
             "strokes": [] if self.scribbles is None else [strokes.pack(self.scribbles)],
             "result": {"iterations": n_updates, "n_labels": n_labels, "split_into": pieces, "ended": ended},
         }
+
+
+def check_groups(settings: Settings) -> None:
+    """Say that a network cannot be taught so many groups, before any are found."""
+    if settings.n_groups > settings.n_channels:
+        raise ValueError(
+            f"n_groups is {settings.n_groups} and the network has {settings.n_channels} channels; accepted are as many "
+            "groups as channels: raise n_channels or ask for fewer groups"
+        )
+
+
+def _model_of_run(
+    response: KeptResponse | KeptPieces,
+    numbers: NDArray[np.uint64],
+    record: Mapping[str, Any],
+    settings: Settings,
+    plane: images.Plane,
+    name: str,
+    names: Mapping[int, str],
+) -> Model:
+    """The network of a result, or one that is trained to tell its groups apart; it keeps nothing else of the run."""
+    iterations = int(record["result"]["iterations"])
+    if isinstance(response, KeptResponse):
+        legend = Legend.of(int(number) for number in numbers).named(names)
+        return model_of(response, numbers, record, iterations, legend)
+    if settings.split_into == "regions":
+        raise ValueError(
+            "regions are pieces of one image and no classes that another could have; run again with "
+            'split_into="groups" or with strokes'
+        )
+    check_groups(settings)
+    labels = response.labels()
+    legend = Legend.of(np.unique(labels[labels > 0]).tolist()).named(names)
+    run = Run(plane, scribbles=labels, settings=settings.change(restrict_to_scribbles=True), name=name)
+    for _ in run:
+        pass
+    return run.result().model({entry.number: entry.name for entry in legend})
 
 
 def segment(

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from napari_dfc.legend import Legend
 from napari_dfc.model import Model
 from napari_dfc.references import mosaic, strokes_on
-from napari_dfc.segmentation import Run
+from napari_dfc.segmentation import Run, check_groups
 from napari_dfc.settings import DEFAULT_PRESET, Settings
 
 __all__ = ["fit", "training_run"]
@@ -113,10 +113,12 @@ def training_run(
         As `fit`.
     """
     settings = settings or Settings()
-    if scribbles is None and settings.split_into == "regions":
-        raise ValueError('split_into is "regions", which are no classes; accepted here are "groups" and "clusters"')
-    plane = mosaic(images, masks=masks, channel_axis=channel_axis, scaling=settings.input_scaling)
+    plane = mosaic(images, settings=settings, masks=masks, channel_axis=channel_axis)
     if plane.parts:  # masked pixels beside a reference are 0; so is what lies beyond the border of a later image then
         settings = settings.change(padding="zeros")
     painted = None if scribbles is None else strokes_on(plane, scribbles)
+    if painted is None and settings.split_into == "regions":
+        raise ValueError('split_into is "regions", which are no classes; accepted here are "groups" and "clusters"')
+    if painted is None and settings.split_into == "groups":
+        check_groups(settings)
     return Run(plane, scribbles=painted, settings=settings, name=name, spare_a_core=spare_a_core)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,11 +14,16 @@ __all__ = ["discard_leftovers", "write_whole"]
 #: In the name of a file that is being written.
 MARK = ".being-written-"
 
+#: Seconds after which nobody writes a file any more.
+WRITTEN_FOR = 60.0
 
-def discard_leftovers(path: Path) -> None:
-    """Remove what a process that was killed while it wrote a file has left beside it."""
-    for leftover in path.parent.glob(f".{glob.escape(path.stem)}{MARK}*{glob.escape(path.suffix)}"):
-        leftover.unlink(missing_ok=True)
+
+def discard_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote files have left in a folder."""
+    for leftover in folder.glob(f".*{MARK}*"):
+        with suppress(OSError):  # gone meanwhile, or in use
+            if time.time() - leftover.stat().st_mtime > WRITTEN_FOR:
+                leftover.unlink()
 
 
 def write_whole(path: Path, write: Callable[[Path], object], overwrite: bool) -> None:
