@@ -17,6 +17,9 @@ CONTRAST_SIGMA = 1.0
 #: An image has a dark ground where the median of every channel lies below this share of its range.
 DARK = 0.15
 
+#: Largest variance that contrast is divided by: float32 knows none beyond.
+LARGEST = 3e38
+
 #: Pixels that are converted to Lab at once, so that no more than a few of their copies are in memory.
 PIXELS_AT_ONCE = 1 << 18
 
@@ -159,5 +162,5 @@ def gradient_magnitude(values: NDArray[np.floating[Any]], mask: NDArray[np.bool_
         for channel in values:
             for order in ((0, 1), (1, 0)):
                 squares += gaussian_filter(channel.astype(np.float32), CONTRAST_SIGMA, order=order) ** 2
-    found: NDArray[np.float32] = np.sqrt(squares / np.float32(variance or 1.0))
+    found: NDArray[np.float32] = np.sqrt(squares / np.float32(min(variance or 1.0, LARGEST)))
     return found
