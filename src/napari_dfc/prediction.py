@@ -89,7 +89,7 @@ class Predictor:
     >>> initialize(network, "xavier", torch.Generator().manual_seed(0))
     >>> picture = Picture(torch.rand(1, 20, 30))
     >>> predictor = Predictor(network)
-    >>> predictor.measure(picture)
+    >>> statistics = predictor.measure(picture)
     >>> predictor.response(picture, slice(5, 15), slice(0, 30)).shape
     torch.Size([10, 30, 4])
     """
