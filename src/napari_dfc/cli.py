@@ -215,7 +215,8 @@ def apply(
                 made, model.name, total=len(sources), console=console, transient=True, disable=not console.is_terminal
             )
         )
-        found.sort(key=lambda each: sources.index(each.source))
+        order = {source: index for index, source in enumerate(sources)}
+        found.sort(key=lambda each: order[each.source])
         write_table(out / "results.csv", legend, found, earlier)
     for each in found:
         if each.state == "failed":

@@ -59,10 +59,14 @@ class Plane:
         return self.values.shape[1], self.values.shape[2]
 
     @property
+    def places(self) -> tuple[tuple[slice, slice], ...]:
+        """Rows and columns of each of its images, also where it is one."""
+        return self.parts or ((slice(0, self.shape[0]), slice(0, self.shape[1])),)
+
+    @property
     def largest_part(self) -> tuple[slice, slice]:
         """Rows and columns of the largest of its images."""
-        whole = (slice(0, self.shape[0]), slice(0, self.shape[1]))
-        return max(self.parts or (whole,), key=lambda part: math.prod(each.stop - each.start for each in part))
+        return max(self.places, key=lambda part: math.prod(each.stop - each.start for each in part))
 
 
 def prepare(

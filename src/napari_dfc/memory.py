@@ -220,7 +220,7 @@ def _bytes(
     return image + max(each) + sum(kept)
 
 
-def prediction_plan(shape: tuple[int, int], n_inputs: int, n_clusters: int, settings: Settings, device: Device) -> Plan:
+def prediction_plan(shape: tuple[int, int], n_inputs: int, n_clusters: int, edge_share: float, device: Device) -> Plan:
     """How much memory the prediction of a plane takes: the image, probabilities, and where edges count, its basins.
 
     Parameters
@@ -231,7 +231,8 @@ def prediction_plan(shape: tuple[int, int], n_inputs: int, n_clusters: int, sett
         Channels of the image.
     n_clusters : int
         Channels of the response.
-    settings : Settings
+    edge_share : float
+        Above 0, the piece between edges around each pixel counts.
     device : Device
 
     Returns
@@ -240,7 +241,7 @@ def prediction_plan(shape: tuple[int, int], n_inputs: int, n_clusters: int, sett
     """
     n_pixels = math.prod(shape)
     needed = n_pixels * (2 * n_inputs + 2 * n_clusters + 3) * _FLOAT
-    if settings.edge_share:
+    if edge_share:
         needed += _bytes_of_regions(n_pixels)
     return Plan(needed, shape, 1, total_memory(device), needed)
 

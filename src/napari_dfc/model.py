@@ -26,11 +26,11 @@ from napari_dfc.model_document import FORMAT, checked
 from napari_dfc.network import Ensemble, Network
 from napari_dfc.numbering import apply_numbers
 from napari_dfc.prediction import Picture, Predictor, Statistics
-from napari_dfc.result import KeptResponse, Segmentation, network_for, tensors_of
+from napari_dfc.result import KeptResponse, Segmentation, depths_of, network_for, tensors_of
 from napari_dfc.scales import N_FILTERS
 from napari_dfc.settings import Settings
 
-__all__ = ["MOST_DRIFT", "Golden", "Model", "load", "model_of"]
+__all__ = ["MOST_DRIFT", "Golden", "Model", "load", "model_of", "versions"]
 
 WhichStatistics = Literal["reference", "image"]
 
@@ -186,9 +186,8 @@ class Model:
         )
         if len(plane.values) != len(self.offset):
             raise ValueError(images.channels_differ(len(plane.values), len(self.offset)))
-        plane = replace(
-            plane, is_rgb=self.is_rgb
-        )  # edges are sought as in the references, however the file is laid out
+        # edges are sought as in the references, however the file is laid out
+        plane = replace(plane, is_rgb=self.is_rgb)
         chosen = choose_device(device)
         response = KeptResponse(
             plane=plane,
@@ -204,6 +203,7 @@ class Model:
         numbers = np.array(self.numbers, dtype=np.uint64)
         labels = apply_numbers(response.winners(), numbers, plane.mask)
         drift = self._drift(response) if fixed else float("nan")
+        note = _warning(drift)
         n_labels = len(np.unique(labels[labels > 0]))
         return Segmentation(
             labels=labels,
@@ -213,9 +213,9 @@ class Model:
             label_counts=np.zeros(0, dtype=np.int64),
             settings=settings,
             device=chosen,
-            plan=prediction_plan(plane.shape, len(plane.values), len(self.numbers), settings, chosen),
+            plan=prediction_plan(plane.shape, len(plane.values), len(self.numbers), self.edge_share, chosen),
             ended="predicted by a trained network",
-            note=_warning(drift),
+            note=note,
             record={
                 "format": 1,
                 "model": {"sha256": self.digest, "legend": self.legend.as_list()},
@@ -225,7 +225,7 @@ class Model:
                 "versions": versions(),
                 "image": {"name": name, "sha256": plane.sha256, "shape": list(plane.shape)},
                 "drift": None if math.isnan(drift) else drift,
-                "note": _warning(drift),
+                "note": note,
                 "strokes": [],
             },
             drift=drift,
@@ -389,7 +389,7 @@ class Model:
     @property
     def receptive_radius(self) -> int:
         """How many pixels away the farthest pixel lies that a pixel's response sees."""
-        depths = _depths(self._arguments())
+        depths = depths_of(self.settings.extractor, self.settings.n_conv, self.factors)
         factors = self.factors or (1,)
         return max((depth or FILTER_RADIUS) * factor for depth, factor in zip(depths, factors, strict=True))
 
@@ -438,10 +438,9 @@ def model_of(
         statistics = predictor.measure(Picture(torch.from_numpy(plane.values), mask))
         golden = Golden(patch, response_to(predictor, patch))
     name = str(record["image"]["name"])
-    parts = plane.parts or ((slice(0, plane.shape[0]), slice(0, plane.shape[1])),)
     references = tuple(
         {"name": name, "sha256": digest, "shape": [rows.stop - rows.start, columns.stop - columns.start]}
-        for digest, (rows, columns) in zip(plane.part_sha256 or (plane.sha256,), parts, strict=True)
+        for digest, (rows, columns) in zip(plane.part_sha256 or (plane.sha256,), plane.places, strict=True)
     )
     return Model(
         legend=legend,
@@ -485,20 +484,11 @@ def load(path: str | Path) -> Model:
         raise ValueError(f"{path} cannot be used: {error}") from error
 
 
-def _depths(arguments: Mapping[str, Any]) -> list[int]:
-    """Convolutions of each network that an architecture's arguments describe."""
-    factors, extractor = arguments["factors"], arguments["extractor"]
-    if factors is None:
-        return [0 if extractor == "filters" else arguments["n_conv"]]
-    has_filters = extractor != "convolutions"
-    return [arguments["n_conv"]] * (len(factors) - has_filters) + [0] * has_filters
-
-
 def _n_weights(arguments: Mapping[str, Any]) -> int:
     """How many weights the networks have at least that these arguments describe."""
     n_inputs, width, n_clusters = (arguments[name] for name in ("n_inputs", "n_channels", "n_clusters"))
     total = 0
-    for depth in _depths(arguments):
+    for depth in depths_of(arguments["extractor"], arguments["n_conv"], arguments["factors"]):
         features = width if depth else N_FILTERS * n_inputs
         total += 9 * n_inputs * width * (depth > 0) + 9 * width**2 * max(depth - 1, 0) + features * n_clusters
         total += features**2  # of the statistics

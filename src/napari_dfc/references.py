@@ -103,7 +103,7 @@ def strokes_on(plane: Plane, scribbles: Sequence[ArrayLike | None]) -> NDArray[n
     TypeError, ValueError
         Values that are no integers, another number of strokes than of references, or another shape.
     """
-    parts = plane.parts or ((slice(0, plane.shape[0]), slice(0, plane.shape[1])),)
+    parts = plane.places
     if len(scribbles) != len(parts):
         raise ValueError(f"there are {len(scribbles)} scribbles for {len(parts)} images; give one for each, or None")
     arrays = [None if each is None else np.asarray(each) for each in scribbles]

@@ -29,7 +29,7 @@ from napari_dfc.settings import Settings
 if TYPE_CHECKING:
     from napari_dfc.model import Model
 
-__all__ = ["LOSS_NAMES", "KeptResponse", "Segmentation", "network_for", "tensors_of"]
+__all__ = ["LOSS_NAMES", "KeptResponse", "Segmentation", "depths_of", "network_for", "tensors_of"]
 
 #: Columns of `Segmentation.losses`.
 LOSS_NAMES = ("similarity", "continuity", "scribble", "total")
@@ -324,6 +324,14 @@ def _best(shares: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.
     return best[..., 1], best[..., 1] - best[..., 0]
 
 
+def depths_of(extractor: str, n_conv: int, factors: tuple[int, ...] | None) -> list[int]:
+    """Convolutions of each network; 0 for that of fixed filters, which is the last of several."""
+    if factors is None:
+        return [0 if extractor == "filters" else n_conv]
+    has_filters = extractor != "convolutions"
+    return [n_conv] * (len(factors) - has_filters) + [0] * has_filters
+
+
 def network_for(
     n_inputs: int, settings: Settings, n_clusters: int, factors: tuple[int, ...] | None
 ) -> Network | Ensemble:
@@ -341,12 +349,13 @@ def network_for(
     """
     kind: dict[str, Any] = {"padding": settings.padding, "n_clusters": n_clusters}
     if factors is None:
-        return Network(n_inputs, settings.n_channels, 0 if settings.extractor == "filters" else settings.n_conv, **kind)
-    has_filters = settings.extractor != "convolutions"
-    n_learned = len(factors) - has_filters
-    depths = [settings.n_conv] * n_learned + [0] * has_filters
+        (depth,) = depths_of(settings.extractor, settings.n_conv, factors)
+        return Network(n_inputs, settings.n_channels, depth, **kind)
+    depths = depths_of(settings.extractor, settings.n_conv, factors)
+    n_learned = sum(depth > 0 for depth in depths)
     # of one channel, fixed filters see as much as learned ones: measured in docs/benchmarks.md
-    counts = [1] * n_learned + [max(n_learned, 1) if n_inputs == 1 else 1] * has_filters
+    of_filters = max(n_learned, 1) if n_inputs == 1 else 1
+    counts = [1 if depth else of_filters for depth in depths]
     members = [Network(n_inputs, settings.n_channels, depth, **kind) for depth in depths]
     return Ensemble(members, factors, tuple(count / sum(counts) for count in counts))
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import platform
 import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -34,7 +32,7 @@ from napari_dfc.devices import (
 from napari_dfc.hierarchy import merge_neighbors
 from napari_dfc.legend import Legend
 from napari_dfc.memory import Plan, amount, crops, make_plan, wanted_factors
-from napari_dfc.model import Model, model_of
+from napari_dfc.model import Model, model_of, versions
 from napari_dfc.network import initialize
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration, optimize
@@ -458,12 +456,7 @@ class Run:
             "settings": self.settings.as_dict(),
             "threads": self._threads,
             "device": self.device.title,
-            "versions": {
-                "napari-dfc": version("napari-dfc"),
-                "torch": str(torch.__version__),
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": versions(),
             "image": {
                 "name": self.name,
                 "sha256": plane.sha256,
