@@ -8,15 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_dfc.scales import N_FILTERS, SIGMAS
+from napari_dfc.scales import CUT_OFF, N_FILTERS, SIGMAS
 
-__all__ = ["FILTER_RADIUS", "filter_responses"]
-
-#: Standard deviations after which a Gaussian is cut off.
-CUT_OFF = 4.0
-
-#: How many pixels away the farthest pixel lies that a response sees: of the widest Gaussian, and two differences.
-FILTER_RADIUS = math.ceil(CUT_OFF * max(SIGMAS)) + 2
+__all__ = ["filter_responses"]
 
 
 def filter_responses(image: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -19,7 +19,6 @@ from torch import Tensor
 from napari_dfc import images, model_file
 from napari_dfc.devices import as_torch_device, choose_device, computing
 from napari_dfc.ensemble import EnsemblePredictor, predictor_for
-from napari_dfc.filters import FILTER_RADIUS
 from napari_dfc.legend import Legend
 from napari_dfc.memory import prediction_plan
 from napari_dfc.model_document import FORMAT, checked
@@ -27,7 +26,7 @@ from napari_dfc.network import Ensemble, Network
 from napari_dfc.numbering import apply_numbers
 from napari_dfc.prediction import Picture, Predictor, Statistics
 from napari_dfc.result import KeptResponse, Segmentation, depths_of, network_for, tensors_of
-from napari_dfc.scales import N_FILTERS
+from napari_dfc.scales import FILTER_RADIUS, N_FILTERS
 from napari_dfc.settings import Settings
 
 __all__ = ["MOST_DRIFT", "Golden", "Model", "load", "model_of", "versions"]
@@ -133,6 +132,10 @@ class Model:
         """The same network with other names for its classes, by number."""
         return replace(self, legend=self.legend.named(names), file_digest="")
 
+    def colored(self, colors: Mapping[int, str]) -> Model:
+        """The same network with other colors for its classes, ``#rrggbb`` by number."""
+        return replace(self, legend=self.legend.colored(colors), file_digest="")
+
     def of_files(self, names: Sequence[str], pixel_size: tuple[float, float] | None) -> Model:
         """The same network with the names of its references, and the size of their pixels in micrometers."""
         references = tuple({**each, "name": name} for each, name in zip(self.references, names, strict=True))
@@ -148,6 +151,7 @@ class Model:
         device: str = "auto",
         threads: int = 0,
         name: str = "",
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> Segmentation:
         """Segment another image into the same classes, without training.
 
@@ -165,6 +169,8 @@ class Model:
             As the setting.
         name : str
             What the record calls the image.
+        cancelled : callable, optional
+            Asked now and then; once it is true, `napari_dfc.cancellation.Cancelled` is raised.
 
         Returns
         -------
@@ -199,6 +205,7 @@ class Model:
             known=plane.mask,
             edge_share=self.edge_share,
             statistics=self.statistics if fixed else None,
+            cancelled=cancelled,
         )
         numbers = np.array(self.numbers, dtype=np.uint64)
         labels = apply_numbers(response.winners(), numbers, plane.mask)
@@ -238,7 +245,7 @@ class Model:
     def _drift(self, response: KeptResponse) -> float:
         """How far the features of an image lie from those of the references."""
         image, mask = tensors_of(response.plane, response.device)
-        predictor = self.predictor(response.device.name)
+        predictor = self.predictor(response.device.name, response.cancelled)
         with (
             computing(response.device, response.settings.threads, precision=response.settings.precision),
             torch.no_grad(),
@@ -399,9 +406,11 @@ class Model:
         found.load_state_dict(dict(self.weights))
         return found
 
-    def predictor(self, device: str = "cpu") -> Predictor | EnsemblePredictor:
+    def predictor(
+        self, device: str = "cpu", cancelled: Callable[[], bool] = lambda: False
+    ) -> Predictor | EnsemblePredictor:
         """The network with the references' statistics, on a device."""
-        found = predictor_for(self.network().to(as_torch_device(choose_device(device))))
+        found = predictor_for(self.network().to(as_torch_device(choose_device(device))), cancelled)
         found.use(self.statistics)
         return found
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_dfc.filters import FILTER_RADIUS, filter_responses
-from napari_dfc.scales import N_FILTERS
+from napari_dfc.filters import filter_responses
+from napari_dfc.scales import FILTER_RADIUS, N_FILTERS
 from napari_dfc.settings import Padding
 
 __all__ = [

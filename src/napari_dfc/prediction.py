@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_dfc.cancellation import Cancelled
-from napari_dfc.filters import FILTER_RADIUS, filter_responses
+from napari_dfc.filters import filter_responses
 from napari_dfc.moments import Moments, folded_classifier, inverse_deviation
 from napari_dfc.network import Component, Network, Normalization, kernel_matrix, padded_image
+from napari_dfc.scales import FILTER_RADIUS
 from napari_dfc.strips import TILE
 from napari_dfc.winograd import StripConvolution, transformed_kernel
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_dfc.filters import FILTER_RADIUS
 from napari_dfc.images import Plane, prepare_alike
 from napari_dfc.memory import wanted_factors
+from napari_dfc.scales import FILTER_RADIUS
 from napari_dfc.settings import Settings
 
-__all__ = ["mosaic", "strokes_on"]
+__all__ = ["mosaic", "mosaic_places", "strokes_on"]
 
 
 def mosaic(
@@ -62,8 +62,7 @@ def mosaic(
     planes = prepare_alike(images, masks=masks, channel_axis=channel_axis, scaling=settings.input_scaling)
     if len(planes) == 1:
         return planes[0]
-    shapes = [plane.shape for plane in planes]
-    shape, parts = _places(shapes, *_reach(max(shapes, key=math.prod), settings))
+    shape, parts = mosaic_places([plane.shape for plane in planes], settings)
     first = planes[0]
     values = np.zeros((len(first.values), *shape), dtype=first.values.dtype)
     mask = np.zeros(shape, dtype=bool)
@@ -81,6 +80,35 @@ def mosaic(
         parts=tuple(parts),
         part_sha256=tuple(plane.sha256 for plane in planes),
     )
+
+
+def mosaic_places(
+    shapes: Sequence[tuple[int, int]], settings: Settings
+) -> tuple[tuple[int, int], list[tuple[slice, slice]]]:
+    """How large the mosaic of images of these shapes is, and where they lie in it.
+
+    Parameters
+    ----------
+    shapes : sequence of (int, int)
+        Rows and columns of each image.
+    settings : Settings
+        As in `mosaic`.
+
+    Returns
+    -------
+    shape : (int, int)
+    parts : list of (slice, slice)
+        Rows and columns of each image, in the order in which they were given.
+
+    Examples
+    --------
+    >>> mosaic_places([(30, 20)], Settings())
+    ((30, 20), [(slice(0, 30, None), slice(0, 20, None))])
+    """
+    if len(shapes) == 1:
+        (shape,) = shapes
+        return shape, [(slice(0, shape[0]), slice(0, shape[1]))]
+    return _places(shapes, *_reach(max(shapes, key=math.prod), settings))
 
 
 def strokes_on(plane: Plane, scribbles: Sequence[ArrayLike | None]) -> NDArray[np.integer[Any]] | None:

@@ -78,6 +78,8 @@ class Run:
         How much memory the run takes, and the crops that keep it below the limit.
     n_updates : int
         Updates of networks after which it ends, if it does not stop before.
+    takes_votes : bool
+        Whether it gives groups or regions, by the votes of several networks.
 
     Examples
     --------
@@ -121,7 +123,7 @@ class Run:
         self._changes: list[str] = []
         self.run_numbers = label_numbers(np.zeros(self.n_clusters), self._classes)
         self.n_updates = self.settings.n_updates(has_strokes=bool(self._classes))
-        self._takes_votes = self.settings.takes_votes(has_strokes=bool(self._classes))
+        self.takes_votes = self.settings.takes_votes(has_strokes=bool(self._classes))
         self._votes: Votes | None = None
         self._merged: tuple[int, KeptPieces] | None = None  # by how many label maps, and how
         self._contrast = np.zeros((0, 0), dtype=np.float32)
@@ -148,7 +150,7 @@ class Run:
         """The numbers that labels may have: those painted, of groups 1 and so on, else one for each channel."""
         if self._restricted:
             return self._classes
-        if self._takes_votes and self.settings.split_into == "groups":
+        if self.takes_votes and self.settings.split_into == "groups":
             return tuple(range(1, self.settings.n_groups + 1))
         return tuple(int(number) for number in self.run_numbers)
 
@@ -243,7 +245,7 @@ class Run:
         settings = self.settings.change(precision=self._precision)
         generator = torch.Generator().manual_seed(settings.seed)
         rounds = 1
-        if self._takes_votes:
+        if self.takes_votes:
             rounds, settings = settings.n_networks, settings.change(max_iterations=settings.region_iterations)
         for index in range(rounds):
             network = network_for(len(self.plane.values), settings, self.n_clusters, self._factors).to(image.dtype)
@@ -254,7 +256,7 @@ class Run:
                 settings,
                 mask=mask,
                 targets=targets,
-                least=0 if self._restricted or self._takes_votes else self.least,
+                least=0 if self._restricted or self.takes_votes else self.least,
                 cancelled=self._cancelled.is_set,
                 crops=crops(self.plane.shape, self.plan.crop),
             ):
@@ -263,7 +265,7 @@ class Run:
 
     def _vote(self, iteration: Iteration) -> None:
         """Let a label map have a say on the pieces; of a run with crops, only each network's last one is whole."""
-        if not self._takes_votes or iteration.number == 0:  # an untrained network has nothing to say
+        if not self.takes_votes or iteration.number == 0:  # an untrained network has nothing to say
             return
         if self.plan.n_crops > 1 and iteration.number % self.settings.region_iterations:
             return
@@ -348,7 +350,7 @@ class Run:
             numbers, n_labels = label_numbers(areas, self._classes), int(np.count_nonzero(areas))
             labels = apply_numbers(clusters, numbers, known)
         # a run that was called off while its pieces were merged had made all its iterations
-        ended = self._ended if pieces is not None or not self._takes_votes else ""
+        ended = self._ended if pieces is not None or not self.takes_votes else ""
         ended = ended or "stopped by the user"
         return Segmentation(
             labels=labels,
@@ -375,6 +377,21 @@ class Run:
                 self.name,
             ),
         )
+
+    def to_teach(self, labels: NDArray[np.unsignedinteger[Any]]) -> Run:
+        """A run that teaches a network to tell these groups apart, which no network of this run does.
+
+        Parameters
+        ----------
+        labels : (H, W) ndarray of unsigned integers
+            Of the result.
+
+        Returns
+        -------
+        Run
+            As with these as strokes everywhere; its result's `Segmentation.model` gives other images the groups.
+        """
+        return _teaching_run(self.plane, labels, self.settings, self.name, self.spare_a_core)
 
     def _pieces(self) -> KeptPieces | None:
         """What the label maps so far make; None where there is nothing to be, or nobody waits for it."""
@@ -418,7 +435,7 @@ class Run:
         notes = list(dict.fromkeys(self._changes))
         if self._precision != self.settings.precision:
             notes.append(f"computed in float32: {self.device.title} has no bfloat16 arithmetic")
-        if self._takes_votes and not has_pieces:
+        if self.takes_votes and not has_pieces:
             notes.append(f"stopped before there were {self.settings.split_into}: these are clusters")
         if self.settings.split_into == "regions" and self._classes:
             notes.append("with strokes the result is the painted classes, and no regions")
@@ -437,7 +454,7 @@ class Run:
             absent = len(self._classes) - n_labels if self.settings.restrict_to_scribbles else 0
             if absent > 0:
                 notes.append(f"{absent} of the {len(self._classes)} painted classes won nowhere")
-        elif n_labels < self.least and not self._takes_votes:
+        elif n_labels < self.least and not self.takes_votes:
             notes.append(f"{n_labels} labels, fewer than the {self.least} asked for: no iteration had more")
         if self.plan.n_crops > 1:
             rows, columns = self.plan.crop
@@ -480,6 +497,18 @@ def check_groups(settings: Settings) -> None:
         )
 
 
+def _teaching_run(
+    plane: images.Plane,
+    labels: NDArray[np.unsignedinteger[Any]],
+    settings: Settings,
+    name: str,
+    spare_a_core: bool = False,
+) -> Run:
+    """A run with labels as strokes everywhere."""
+    settings = settings.change(restrict_to_scribbles=True)
+    return Run(plane, scribbles=labels, settings=settings, name=name, spare_a_core=spare_a_core)
+
+
 def _model_of_run(
     response: KeptResponse | KeptPieces,
     numbers: NDArray[np.uint64],
@@ -502,7 +531,7 @@ def _model_of_run(
     check_groups(settings)
     labels = response.labels()
     legend = Legend.of(np.unique(labels[labels > 0]).tolist()).named(names)
-    run = Run(plane, scribbles=labels, settings=settings.change(restrict_to_scribbles=True), name=name)
+    run = _teaching_run(plane, labels, settings, name)
     for _ in run:
         pass
     return run.result().model({entry.number: entry.name for entry in legend})

@@ -13,8 +13,10 @@ from qtpy.QtCore import QRunnable, QThreadPool
 
 import napari_dfc as dfc
 from napari_dfc.basins import Votes
+from napari_dfc.gui.background import Progress
+from napari_dfc.gui.inputs import RunInputs, gather
 from napari_dfc.gui.layers import METADATA_KEY, image_plane
-from napari_dfc.gui.worker import LayerRun, Progress, RunInputs, gather
+from napari_dfc.gui.worker import LayerRun
 from napari_dfc.segmentation import Run
 
 Wait = Callable[[LayerRun], LayerRun]
@@ -195,7 +197,7 @@ def test_layers_are_touched_on_the_main_thread_only(
 def test_previews_come_at_most_ten_times_a_second(viewer: ViewerModel, image: Image, qtbot: QtBot) -> None:
     run = run_over(viewer, image, ENDLESS)
     shown: list[float] = []
-    run._worker.yielded.connect(lambda progress: progress.labels is not None and shown.append(time.perf_counter()))
+    run._worker.yielded.connect(lambda progress: progress.shown is not None and shown.append(time.perf_counter()))
     qtbot.waitUntil(lambda: len(shown) >= 6, timeout=60_000)
     run.stop()
     assert min(np.diff(shown[1:])) > 0.05  # they are sent 0.1 s apart; the way to this thread varies

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import napari
 from napari.layers import Image, Labels
 
+from napari_dfc.gui.inputs import gather
 from napari_dfc.gui.layers import displayed_plane, image_plane, new_labels_layer
-from napari_dfc.gui.worker import LayerRun, gather
+from napari_dfc.gui.worker import LayerRun
 from napari_dfc.settings import DEFAULT_PRESET, Settings
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def segment_layer(
         result.labels,
         f"{layer.name} segmentation",
         colors=inputs.colors(result.numbers_during_run),
-        metadata=inputs.metadata(result),
+        metadata=inputs.metadata(result)[0],
     )
 
 

@@ -16,12 +16,16 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from napari.components import Dims
 
+    from napari_dfc.legend import Legend
+
 __all__ = [
     "METADATA_KEY",
     "ImagePlane",
     "aligned_index",
     "displayed_plane",
+    "hex_colors",
     "image_plane",
+    "name_classes",
     "new_labels_layer",
     "new_scribbles_layer",
     "scribble_plane",
@@ -274,6 +278,25 @@ def default_colors(numbers: Sequence[int], scribbles: Labels | None = None) -> N
     """A color (N, 4) for each number: that of the strokes layer, else napari's."""
     usual = _usual_colormap() if scribbles is None else scribbles.colormap
     return np.asarray(usual.map(np.asarray(numbers)))
+
+
+def hex_colors(colors: Mapping[int, Any]) -> dict[int, str]:
+    """Colors (4,) of 0 to 1 as ``#rrggbb``, which knows no transparency."""
+    parts = {number: np.rint(np.asarray(color)[:3] * 255).astype(int) for number, color in colors.items()}
+    return {number: f"#{red:02x}{green:02x}{blue:02x}" for number, (red, green, blue) in parts.items()}
+
+
+def name_classes(layer: Labels, legend: Legend) -> None:
+    """Give a layer the names of its classes, which napari shows for the pixel under the mouse, and their colors."""
+    names = {"index": [0, *legend.numbers], "class": ["", *(entry.name for entry in legend)]}
+    layer.features = names
+    layer.colormap = _colormap({entry.number: to_rgba(entry.color) for entry in legend})
+
+
+def to_rgba(color: str) -> tuple[float, float, float, float]:
+    """``#rrggbb`` as numbers of 0 to 1."""
+    red, green, blue = (int(color[start : start + 2], 16) / 255 for start in (1, 3, 5))
+    return red, green, blue, 1.0
 
 
 def _expand(plane: ImagePlane, labels: NDArray[Any]) -> NDArray[Any]:

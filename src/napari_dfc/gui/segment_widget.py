@@ -10,9 +10,11 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QComboBox, QScrollArea, QWidget
 
+from napari_dfc.gui.background import Progress
 from napari_dfc.gui.form import SettingsForm, labeled, preferred_settings, stacked
+from napari_dfc.gui.inputs import RunInputs, gather
 from napari_dfc.gui.layers import ImagePlane, displayed_plane, full_resolution, new_scribbles_layer
-from napari_dfc.gui.worker import LayerRun, Progress, RunInputs, gather
+from napari_dfc.gui.worker import LayerRun
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -112,7 +114,7 @@ class SegmentWidget(Container[Any]):
         self.run = LayerRun(self._viewer, inputs, settings)
         self.run.progressed.connect(self._show_progress)
         self.run.ended.connect(self._show_outcome)
-        self._show_progress(Progress(0, settings.n_updates(inputs.strokes is not None), "Starting ..."))
+        self._show_progress(Progress(0, settings.n_updates(inputs.has_strokes), "Starting ..."))
         self.refresh()
         return self.run
 

@@ -1,0 +1,231 @@
+"""What a run takes from a viewer: planes of image layers, and the strokes on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dfc.devices import Device, choose_device, load_torch, torch_is_loaded
+from napari_dfc.gui.layers import ImagePlane, aligned_index, default_colors, full_resolution, scribble_plane
+from napari_dfc.memory import Plan, make_plan, wanted_factors
+from napari_dfc.references import mosaic_places
+from napari_dfc.settings import Settings
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+
+    from napari_dfc.result import Segmentation
+    from napari_dfc.segmentation import Run
+
+__all__ = ["RunInputs", "TrainingInputs", "gather"]
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """What a run takes from a viewer, gathered on the main thread; image data are neither read nor copied yet.
+
+    Parameters
+    ----------
+    plane : ImagePlane
+    images : tuple of (array, index)
+        Data of the plane's layer and of further images whose channels join it, each with what to index it with.
+    names : tuple of str
+        The names of the layers they come from.
+    strokes : (H, W) ndarray, or None
+    stroke_layer : napari.layers.Labels, or None
+        Where the strokes come from, for their colors.
+    """
+
+    plane: ImagePlane
+    images: tuple[tuple[Any, tuple[int | slice, ...]], ...]
+    names: tuple[str, ...]
+    strokes: NDArray[Any] | None = None
+    stroke_layer: Labels | None = None
+
+    doing = "Segmenting"
+    suffix = "segmentation"
+
+    @property
+    def planes(self) -> tuple[ImagePlane, ...]:
+        """The plane, in a tuple."""
+        return (self.plane,)
+
+    @property
+    def has_strokes(self) -> bool:
+        """Whether classes are painted."""
+        return self.strokes is not None
+
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """The image data, read now."""
+        return tuple(np.asarray(data[index]) for data, index in self.images)
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of all the images together; alpha is none."""
+        return sum(3 if np.ndim(data) > len(index) else 1 for data, index in self.images)
+
+    def plan(self, settings: Settings) -> Plan:
+        """What a run will need, without PyTorch; before that is loaded, as if on the CPU."""
+        return _plan(self.plane.shape, self.plane.shape, self.n_channels, settings, self.has_strokes)
+
+    def prepare(self, settings: Settings) -> Run:
+        """Load PyTorch, read the image data and check everything; errors as in `napari_dfc.segment`."""
+        load_torch()
+        from napari_dfc.segmentation import Run
+
+        return Run(self.arrays(), scribbles=self.strokes, settings=settings, name=self.names[0], spare_a_core=True)
+
+    def colors(self, during: Mapping[int, int]) -> dict[int, Any]:
+        """Colors by which each cluster keeps the look it had: its number is mapped to the one during the run."""
+        if not during:
+            return {}
+        return dict(zip(during, default_colors(list(during.values()), self.stroke_layer), strict=True))
+
+    def metadata(self, result: Segmentation) -> tuple[dict[str, Any]]:
+        """The result's record, with where in the layers the image came from; one, in a tuple."""
+        return ({**result.record, "source": self.source()},)
+
+    def source(self) -> dict[str, Any]:
+        """Where in the layers the image came from, in plain values."""
+        plane = self.plane
+        return {
+            "layers": list(self.names),
+            "axes": list(plane.axes),
+            "position": {str(axis): index for axis, index in plane.position.items()},
+            "channel_axis": plane.channel_axis,
+        }
+
+
+def gather(
+    plane: ImagePlane,
+    scribbles: Labels | None = None,
+    others: Sequence[Image] = (),
+    point: Sequence[float] = (),
+) -> RunInputs:
+    """Take from layers what a run needs.
+
+    Parameters
+    ----------
+    plane : ImagePlane
+    scribbles : napari.layers.Labels, optional
+    others : sequence of napari.layers.Image
+        Further images whose channels join the plane's.
+    point : sequence of float
+        World coordinates of the viewer's sliders.
+
+    Returns
+    -------
+    RunInputs
+
+    Raises
+    ------
+    ValueError
+        Strokes or further images that do not lie on the plane, or strokes without paint.
+    """
+    images = [(full_resolution(plane.layer), index) for index in plane.indices]
+    images += [(full_resolution(other), aligned_index(other, plane, point)) for other in others]
+    return RunInputs(
+        plane=plane,
+        images=tuple(images),
+        names=tuple(layer.name for layer in (plane.layer, *others)),
+        strokes=None if scribbles is None else scribble_plane(scribbles, plane, point).copy(),
+        stroke_layer=scribbles,
+    )
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What training on several references takes from a viewer.
+
+    Parameters
+    ----------
+    references : tuple of RunInputs
+        One or more, with strokes or without.
+    """
+
+    references: tuple[RunInputs, ...]
+
+    doing = "Training on"
+    suffix = "classes"
+
+    @property
+    def planes(self) -> tuple[ImagePlane, ...]:
+        """Of the references."""
+        return tuple(each.plane for each in self.references)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the references' layers; of one with several, of the first."""
+        return tuple(each.names[0] for each in self.references)
+
+    @property
+    def has_strokes(self) -> bool:
+        """Whether classes are painted on any reference."""
+        return any(each.has_strokes for each in self.references)
+
+    def plan(self, settings: Settings) -> Plan:
+        """What training will need; see `RunInputs.plan`.
+
+        Raises
+        ------
+        ValueError
+            References of different numbers of channels.
+        """
+        first = self.references[0]
+        for each in self.references[1:]:
+            if each.n_channels != first.n_channels:
+                raise ValueError(
+                    f"“{first.names[0]}” has {_channels(first.n_channels)} and “{each.names[0]}” has "
+                    f"{_channels(each.n_channels)}; references need as many as each other"
+                )
+        shapes = [each.plane.shape for each in self.references]
+        shape, _ = mosaic_places(shapes, settings)
+        kind = (shape, max(shapes, key=math.prod), first.n_channels, settings)
+        plans = [_plan(*kind, has_strokes) for has_strokes in {True, self.has_strokes}]  # groups are taught as strokes
+        return max(plans, key=lambda plan: plan.bytes)
+
+    def prepare(self, settings: Settings) -> Run:
+        """Load PyTorch, read the image data and check everything; errors as in `napari_dfc.fit`."""
+        load_torch()
+        from napari_dfc.training import training_run
+
+        return training_run(
+            [each.arrays() for each in self.references],
+            [each.strokes for each in self.references],
+            settings=settings,
+            name=", ".join(self.names),
+            spare_a_core=True,
+        )
+
+    def colors(self, during: Mapping[int, int]) -> dict[int, Any]:
+        """As in `RunInputs`, by the first reference with strokes."""
+        painted = [each for each in self.references if each.has_strokes]
+        return (painted or self.references)[0].colors(during)
+
+    def metadata(self, result: Segmentation) -> tuple[dict[str, Any], ...]:
+        """For each reference the result's record without the strokes, which lie on all of them side by side."""
+        record = {**result.record, "strokes": []}
+        return tuple({**record, "source": each.source()} for each in self.references)
+
+
+def _channels(number: int) -> str:
+    return f"{number} channel{'s' * (number != 1)}"
+
+
+def _plan(
+    shape: tuple[int, int], largest: tuple[int, int], n_channels: int, settings: Settings, has_strokes: bool
+) -> Plan:
+    """Of a plane whose largest image has a shape of its own."""
+    device = choose_device(settings.device) if torch_is_loaded() else Device("cpu", "CPU", "")
+    if not has_strokes:
+        return make_plan(shape, n_channels, settings, device)
+    settings = settings.change(split_into="clusters")  # what strokes give
+    if not settings.restrict_to_scribbles:
+        return make_plan(shape, n_channels, settings, device)
+    factors = wanted_factors(largest, settings)  # as for two classes; further ones take little more
+    return make_plan(shape, n_channels, settings, device, factors=factors, n_clusters=2)

@@ -1,0 +1,77 @@
+"""Training on references inside a viewer: a run on all of them at once, whose outcome is a network that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from napari_dfc.gui.background import Progress
+from napari_dfc.gui.layers import hex_colors, name_classes
+from napari_dfc.gui.worker import LayerRun
+
+if TYPE_CHECKING:
+    from napari_dfc.model import Model
+    from napari_dfc.result import Segmentation
+    from napari_dfc.segmentation import Run
+
+__all__ = ["TrainingRun"]
+
+
+class TrainingRun(LayerRun):
+    """A run in a viewer that trains a network; `layers` show what it says of each reference.
+
+    Made by the widget "Train on references". `stop` ends the optimization and keeps the network as it is; called once
+    more, it gives the network up.
+
+    Attributes
+    ----------
+    model : Model or None
+        The network, once the run has ended well.
+    """
+
+    model: Model | None = None
+    _stopped = False
+
+    def stop(self) -> None:
+        """End the optimization, and keep what the network has learned; does nothing once the run has ended."""
+        if not self.running:
+            return
+        run = self._run
+        if run is None or run.takes_votes or self._stopped:  # groups are no network's yet
+            self._call_off()
+            self._end("Stopped before there was a network; nothing was kept.")
+            return
+        self._stopped = True
+        run.cancel()
+        self.progressed.emit(Progress(0, 0, "Stopping: measuring the references ..."))
+
+    def _to_the_end(self, run: Run) -> Generator[Progress, None, Segmentation | None]:
+        result = yield from super()._to_the_end(run)
+        if result is not None and run.takes_votes:
+            self._run = run = run.to_teach(result.labels)
+            yield Progress(0, run.n_updates, "Teaching a network these groups ...")
+            if self._called_off:
+                return None
+            result = yield from super()._to_the_end(run)
+        if result is None:
+            return None
+        yield Progress(run.n_updates, run.n_updates, "Measuring the references ...")
+        if self._called_off:
+            return None
+        model = result.model()
+        during = {entry.number: result.numbers_during_run.get(entry.number, entry.number) for entry in model.legend}
+        self.model = model.colored(hex_colors(self.inputs.colors(during)))
+        return None if self._called_off else result
+
+    def _finish(self, result: object) -> None:
+        super()._finish(result)  # type: ignore[arg-type]
+        if self.model is not None and self.result is not None:
+            for layer in self.layers:
+                name_classes(layer, self.model.legend)
+
+    def _words(self, result: Segmentation) -> str:
+        assert self.model is not None
+        note = f" {result.note[0].upper()}{result.note[1:]}." if result.note else ""
+        n_images = len(self.inputs.planes)
+        images = "1 reference" if n_images == 1 else f"{n_images} references"
+        return f"Trained on {images}: {len(self.model.legend)} classes after {result.iterations} iterations.{note}"
