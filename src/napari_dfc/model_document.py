@@ -10,7 +10,10 @@ from typing import Any
 from napari_dfc.legend import Legend, LegendEntry
 from napari_dfc.settings import Settings
 
-__all__ = ["FORMAT", "checked"]
+__all__ = ["ENDING", "FORMAT", "checked"]
+
+#: What the name of a network's file ends with; here, because this module is free of PyTorch.
+ENDING = ".dfc.safetensors"
 
 #: Version of the document. What an older version said otherwise is brought up to date in `checked`.
 FORMAT = 1

@@ -15,12 +15,10 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from napari_dfc.model_document import ENDING
 from napari_dfc.whole_files import write_whole
 
-__all__ = ["ENDING", "digest_of", "pack", "read", "unpack", "write"]
-
-#: What a file's name ends with.
-ENDING = ".dfc.safetensors"
+__all__ = ["digest_of", "pack", "read", "unpack", "write"]
 
 #: Bytes of a file and of its header, at most: a network is some hundred kilobytes.
 MOST_BYTES, MOST_HEADER_BYTES = 512_000_000, 4_000_000

@@ -19,6 +19,12 @@ def tissue() -> np.ndarray:
     return read_sample("stained_tissue").image[30:94, 140:212]
 
 
+@pytest.fixture(scope="module")
+def tissue_once() -> np.ndarray:
+    """The same, for fixtures of a whole module."""
+    return read_sample("stained_tissue").image[30:94, 140:212]
+
+
 @pytest.fixture
 def viewer(qtbot: QtBot) -> Iterator[ViewerModel]:
     """A viewer without a window: everything but drawing. No thread may outlive the test."""

@@ -11,7 +11,10 @@ from qtpy.QtWidgets import QPushButton
 
 import napari_dfc as dfc
 from napari_dfc.devices import choose_device, load_torch
-from napari_dfc.gui.segment_widget import NO_IMAGE, SegmentWidget
+from napari_dfc.gui.dock import NO_IMAGE
+from napari_dfc.gui.layers import METADATA_KEY
+from napari_dfc.gui.networks import networks_of
+from napari_dfc.gui.segment_widget import SegmentWidget
 from napari_dfc.gui.worker import LayerRun
 
 Wait = Callable[[LayerRun], LayerRun]
@@ -155,7 +158,7 @@ def test_displayed_plane_of_a_time_series_is_segmented_and_lies_there(
     finish(run)
     assert run.layer.data.shape == (1, 64, 72)
     assert run.layer.translate.tolist() == [10, 0, 0]
-    assert run.inputs.metadata(run.result)["source"]["position"] == {"0": 2}
+    assert run.layer.metadata[METADATA_KEY]["source"]["position"] == {"0": 2}
 
 
 def test_further_layers_are_channels(
@@ -265,3 +268,29 @@ def test_a_device_that_is_not_there_is_a_reason_in_words(widget: SegmentWidget, 
     assert "accepted here" in widget.hint.value
     widget.form.control("device").value = "cpu"
     assert widget.start_button.enabled
+
+
+def test_the_network_of_painted_classes_is_kept_in_their_colors(
+    widget: SegmentWidget, viewer: ViewerModel, image: Image, finish: Wait, qtbot: QtBot
+) -> None:
+    strokes = widget.add_scribbles()
+    strokes.data[4, 4:20], strokes.data[50, 4:20] = 3, 7
+    strokes.refresh()
+    assert not widget.keep_button.visible
+    finish(widget.start())
+    assert widget.keep_button.visible
+    worker = widget.keep_network()
+    qtbot.waitUntil(lambda: bool(len(networks_of(viewer))) and not worker.is_running, timeout=30_000)
+    model = networks_of(viewer)["cells network"]
+    assert model.legend.numbers == (3, 7)
+    assert model.legend[3].color == "#" + "".join(f"{round(255 * part):02x}" for part in strokes.get_color(3)[:3])
+    np.testing.assert_array_equal(model.predict(image.data).labels, widget.run.layer.data)
+    assert "Kept as “cells network”" in widget.status.value
+
+
+def test_groups_have_no_network_to_keep(widget: SegmentWidget, image: Image, finish: Wait) -> None:
+    for name, value in {"split_into": "groups", "region_iterations": 2}.items():
+        widget.form.control(name).value = value
+    finish(widget.start())
+    assert not widget.keep_button.visible
+    assert widget.keep_network() is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -54,6 +56,13 @@ def test_samples_open_from_the_menu(window: napari.Viewer) -> None:
     assert sorted(np.unique(strokes.data)) == [0, 1, 2, 3]
 
 
+def test_the_docks_modules_do_not_load_pytorch() -> None:
+    modules = "segment_widget, train_widget, apply_widget, console, demo, sample_data"
+    code = f"import sys; from napari_dfc.gui import {modules}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_segment_is_in_the_layers_menu(window: napari.Viewer) -> None:
     from app_model.types import MenuItem
     from napari._app_model import get_app_model
@@ -62,6 +71,43 @@ def test_segment_is_in_the_layers_menu(window: napari.Viewer) -> None:
     # napari before 0.7 names a widget's command after the widget
     ids = {entry.command.id for entry in entries if isinstance(entry, MenuItem)}
     assert ids & {"napari-dfc.segment", "napari-dfc:Segment"}
+
+
+def test_training_and_applying_are_in_both_menus(window: napari.Viewer) -> None:
+    from app_model.types import MenuItem
+    from napari._app_model import get_app_model
+
+    for menu in ("napari/layers/segment", "napari/layers/classify"):
+        titles = [item.command.title for item in get_app_model().menus.get_menu(menu) if isinstance(item, MenuItem)]
+        for title in ("Train on references", "Apply a network"):
+            assert any(title in each for each in titles), (menu, titles)
+
+
+def test_train_and_apply_by_their_buttons_and_see_the_labels(
+    window: napari.Viewer, tissue: np.ndarray, qtbot: QtBot, finish: Wait
+) -> None:
+    left = window.add_image(tissue[:, :40], name="left")
+    painted = np.zeros((64, 40), dtype=np.uint8)
+    painted[60, 4:30], painted[4, 20:36] = 1, 2
+    window.add_labels(painted, name="left strokes")
+    series = window.add_image(np.stack([tissue, tissue[::-1]]), name="series", translate=(0, 0, 50))
+    _, train = window.window.add_plugin_dock_widget("napari-dfc", "Train on references")
+    for name, value in {"max_iterations": 6, "n_channels": 12}.items():
+        train.form.control(name).value = value
+    for layer in (left, series):
+        train.references.tick(layer, layer is left)
+    main = window.window._qt_window
+    qtbot.waitUntil(main.findChild(QPushButton, name="train").isEnabled)
+    main.findChild(QPushButton, name="train").click()
+    finish(train.run)
+    _, applied = window.window.add_plugin_dock_widget("napari-dfc", "Apply a network")
+    applied.images.value = [series]
+    before = window.screenshot(flash=False)
+    main.findChild(QPushButton, name="apply").click()
+    finish(applied.run)
+    qtbot.wait(100)
+    assert (window.screenshot(flash=False) != before).any(axis=-1).mean() > 0.2
+    assert applied.run.layers[0].data.min() == 1
 
 
 def test_run_and_stop_by_their_buttons_and_see_the_labels(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_dfc.result import Segmentation
     from napari_dfc.segmentation import Run
 
-__all__ = ["RunInputs", "TrainingInputs", "gather"]
+__all__ = ["RunInputs", "TrainingInputs", "gather", "source_of"]
 
 
 @dataclass(frozen=True)
@@ -88,17 +88,17 @@ class RunInputs:
 
     def metadata(self, result: Segmentation) -> tuple[dict[str, Any]]:
         """The result's record, with where in the layers the image came from; one, in a tuple."""
-        return ({**result.record, "source": self.source()},)
+        return ({**result.record, "source": source_of(self.names, self.plane)},)
 
-    def source(self) -> dict[str, Any]:
-        """Where in the layers the image came from, in plain values."""
-        plane = self.plane
-        return {
-            "layers": list(self.names),
-            "axes": list(plane.axes),
-            "position": {str(axis): index for axis, index in plane.position.items()},
-            "channel_axis": plane.channel_axis,
-        }
+
+def source_of(names: Sequence[str], plane: ImagePlane) -> dict[str, Any]:
+    """Where in the layers of these names an image came from, in plain values."""
+    return {
+        "layers": list(names),
+        "axes": list(plane.axes),
+        "position": {str(axis): index for axis, index in plane.position.items()},
+        "channel_axis": plane.channel_axis,
+    }
 
 
 def gather(
@@ -210,7 +210,7 @@ class TrainingInputs:
     def metadata(self, result: Segmentation) -> tuple[dict[str, Any], ...]:
         """For each reference the result's record without the strokes, which lie on all of them side by side."""
         record = {**result.record, "strokes": []}
-        return tuple({**record, "source": each.source()} for each in self.references)
+        return tuple({**record, "source": source_of(each.names, each.plane)} for each in self.references)
 
 
 def _channels(number: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,22 +14,27 @@ from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from napari.components import Dims
+    from napari.components import Dims, ViewerModel
 
+    from napari_dfc.files import ImageFile
     from napari_dfc.legend import Legend
 
 __all__ = [
     "METADATA_KEY",
     "ImagePlane",
+    "add_image_file",
     "aligned_index",
+    "channel_axes",
     "displayed_plane",
     "hex_colors",
     "image_plane",
     "name_classes",
     "new_labels_layer",
     "new_scribbles_layer",
+    "new_stack_labels_layer",
     "scribble_plane",
     "show_labels",
+    "show_plane",
 ]
 
 #: Where a result layer keeps what it takes to run it again.
@@ -240,6 +245,38 @@ def new_labels_layer(
     )
 
 
+def new_stack_labels_layer(plane: ImagePlane, dtype: Any, name: str, *, metadata: Mapping[str, Any]) -> Labels:
+    """An empty Labels layer over all planes of an image layer that lie as this one does; `show_plane` fills it."""
+    first = replace(plane, position=dict.fromkeys(plane.position, 0))
+    lengths = full_resolution(plane.layer).shape
+    shape = [lengths[axis] for axis in range(plane.channel_axis == 0, plane.layer.ndim)]
+    if plane.channel_axis is not None and plane.channel_axis > plane.axes[1]:
+        shape[plane.channel_axis] = 1
+    kept = {METADATA_KEY: dict(metadata)}
+    return Labels(np.zeros(shape, dtype=dtype), name=name, metadata=kept, **_placement(first))
+
+
+def show_plane(layer: Labels, plane: ImagePlane, labels: NDArray[Any]) -> bool:
+    """Write the label map of a plane into a layer over this plane or over all that lie as it does.
+
+    Returns
+    -------
+    bool
+        False, with nothing done, where the layer's data are no longer the ones that were made.
+    """
+    fresh = _expand(plane, labels)
+    lengths = full_resolution(plane.layer).shape
+    axes = range(plane.channel_axis == 0, plane.layer.ndim)
+    whole = [lengths[axis] if axis in plane.position else fresh.shape[place] for place, axis in enumerate(axes)]
+    if not isinstance(layer.data, np.ndarray) or layer.data.shape not in (tuple(whole), fresh.shape):
+        return False
+    over_all = layer.data.shape != fresh.shape
+    places = [plane.position[axis] if over_all and axis in plane.position else None for axis in axes]
+    layer.data[tuple(slice(None) if place is None else slice(place, place + 1) for place in places)] = fresh
+    layer.refresh(thumbnail=False, highlight=False, extent=False)
+    return True
+
+
 def new_scribbles_layer(plane: ImagePlane, name: str) -> Labels:
     """An empty Labels layer to paint strokes in, over a plane."""
     return Labels(_expand(plane, np.zeros(plane.shape, dtype=np.uint8)), name=name, **_placement(plane))
@@ -284,6 +321,28 @@ def hex_colors(colors: Mapping[int, Any]) -> dict[int, str]:
     """Colors (4,) of 0 to 1 as ``#rrggbb``, which knows no transparency."""
     parts = {number: np.rint(np.asarray(color)[:3] * 255).astype(int) for number, color in colors.items()}
     return {number: f"#{red:02x}{green:02x}{blue:02x}" for number, (red, green, blue) in parts.items()}
+
+
+def channel_axes(layers: Sequence[Image]) -> list[tuple[str, int]]:
+    """The axes that may hold channels in all of these layers, each with words; a color image has none."""
+    found = []
+    deep = [layer for layer in layers if layer.ndim > 2]
+    for axis in range(min((layer.ndim - 2 for layer in deep), default=0)):
+        lengths = sorted({full_resolution(layer).shape[axis] for layer in deep})
+        if len(lengths) == 1:
+            found.append((f"axis {axis}, {lengths[0]} channels", axis))
+    return found
+
+
+def add_image_file(viewer: ViewerModel, name: str, file: ImageFile) -> tuple[Image, int | None]:
+    """Add what was read from a file as a layer, and say which of its axes holds channels where one does."""
+    is_rgb = file.channel_axis is None and file.data.ndim > 2 and file.data.shape[-1] in (3, 4)
+    layer = Image(file.data, name=name, rgb=is_rgb)  # by itself napari takes a small color image for a stack
+    if file.pixel_size is not None:
+        layer.scale = (*layer.scale[:-2], *file.pixel_size)
+        layer.units = (*layer.units[:-2], "um", "um")
+    viewer.add_layer(layer)
+    return layer, file.channel_axis
 
 
 def name_classes(layer: Labels, legend: Legend) -> None:

@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, Label, ProgressBar, PushButton, Select
-from napari.layers import Image, Labels
-from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtWidgets import QComboBox, QScrollArea, QWidget
+from magicgui.widgets import ComboBox, Label, ProgressBar, PushButton, Select
+from napari.qt.threading import GeneratorWorker, create_worker
 
-from napari_dfc.gui.background import Progress
+from napari_dfc.gui.background import Progress, Refusal, told
+from napari_dfc.gui.dock import NO_IMAGE, Dock
 from napari_dfc.gui.form import SettingsForm, labeled, preferred_settings, stacked
 from napari_dfc.gui.inputs import RunInputs, gather
-from napari_dfc.gui.layers import ImagePlane, displayed_plane, full_resolution, new_scribbles_layer
+from napari_dfc.gui.layers import ImagePlane, channel_axes, displayed_plane, new_scribbles_layer
+from napari_dfc.gui.networks import networks_of
 from napari_dfc.gui.worker import LayerRun
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from napari.layers import Image, Labels
+
+    from napari_dfc.model import Model
 
 __all__ = ["SegmentWidget"]
 
-NO_IMAGE = "Open an image first: File > Open, or File > Open Sample > DFC segmentation."
 
-
-#: Least width of the dock, in pixels: room for the longest row and a vertical scroll bar.
-DOCK_WIDTH = 310
-
-
-class _DockWatcher(QObject):
-    """Tells when napari closes the dock of a widget: it takes the widget out, and destroys it at some later time."""
-
-    def __init__(self, widget: QWidget, closed: Callable[[], None]) -> None:
-        super().__init__(widget)
-        self._closed = closed
-        widget.installEventFilter(self)
-
-    def eventFilter(self, widget: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        if event.type() == QEvent.Type.ParentChange and widget.parent() is None:
-            self._closed()
-        return False
-
-
-class SegmentWidget(Container[Any]):
+class SegmentWidget(Dock):
     """Dock widget that segments the displayed plane of an image layer.
 
     Parameters
@@ -57,12 +40,12 @@ class SegmentWidget(Container[Any]):
     """
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
-        super().__init__(labels=False)
-        self._viewer = napari_viewer
+        super().__init__(napari_viewer)
         self.run: LayerRun | None = None
+        self._networks = networks_of(napari_viewer)
         self.image = ComboBox(
             label="Image",
-            choices=self._image_layers,
+            choices=self.image_layers,
             tooltip="The image layer to segment; of a stack or a time series, the plane that is displayed.",
         )
         self.others = Select(
@@ -79,7 +62,7 @@ class SegmentWidget(Container[Any]):
         )
         self.scribbles = ComboBox(
             label="Strokes",
-            choices=self._label_layers,
+            choices=self.label_layers,
             nullable=True,
             tooltip="A Labels layer with a few painted strokes for each class you want; optional.",
         )
@@ -90,6 +73,11 @@ class SegmentWidget(Container[Any]):
         self.form = SettingsForm(preferred_settings())
         self.start_button = PushButton(text="Run", tooltip="Segment the displayed plane into a new Labels layer.")
         self.stop_button = PushButton(text="Stop", tooltip="End now and keep the labels on screen.", enabled=False)
+        self.keep_button = PushButton(
+            text="Keep network",
+            tooltip="Keep what this run has learned: “Apply a network” then gives other images the same classes. "
+            "Groups are kept by “Train on references”.",
+        )
         self.progress = ProgressBar(value=0, max=1, visible=False)
         self.hint = Label()
         self.estimate = Label(tooltip="What a run with these settings takes; see Memory limit under Advanced.")
@@ -123,6 +111,35 @@ class SegmentWidget(Container[Any]):
         if self.run is not None:
             self.run.stop()
 
+    def keep_network(self) -> GeneratorWorker | None:
+        """Keep the network of the last run for “Apply a network”, once it is measured; None where there is none."""
+        run = self.run
+        if run is None or run.result is None or not self._has_network():
+            return None
+        result, name = run.result, f"{run.inputs.names[0]} network"
+
+        def measured() -> Generator[None, None, Model]:
+            yield
+            return run.model_of(result)
+
+        def keep(found: Model | Refusal) -> None:
+            if isinstance(found, Refusal):
+                self.status.value = f"Not kept: {found.reason}"
+            else:
+                kept_as = self._networks.new_name(name)
+                self._networks.keep(kept_as, found)
+                self.status.value = f"Kept as “{kept_as}”: see “Apply a network”."
+            self.refresh()
+
+        def work() -> Generator[None, None, Model | Refusal]:
+            return (yield from told(measured()))
+
+        self.keep_button.enabled = False
+        worker = create_worker(work, _start_thread=False, _connect={"returned": keep})
+        worker.finished.connect(lambda: setattr(self.keep_button, "enabled", True))
+        worker.start()
+        return worker
+
     def add_scribbles(self) -> Labels | None:
         """Add an empty strokes layer over the displayed plane, ready to paint; None where no plane is displayed."""
         try:
@@ -145,24 +162,15 @@ class SegmentWidget(Container[Any]):
         self.hint.visible, self.estimate.visible = bool(reason), bool(estimate)
         self.status.visible = bool(self.status.value)
         self.progress.visible = self.running
+        self.keep_button.visible = not self.running and self._has_network()
 
     # ------------------------------------------------------------------ what there is to choose from
 
-    def _image_layers(self, _: Any = None) -> list[Image]:
-        return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
-
-    def _label_layers(self, _: Any = None) -> list[Labels]:
-        return [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
-
     def _other_images(self, _: Any = None) -> list[Image]:
-        return [layer for layer in self._image_layers() if layer is not self.image.value]
+        return [layer for layer in self.image_layers() if layer is not self.image.value]
 
     def _channel_axes(self, _: Any = None) -> list[tuple[str, int]]:
-        layer = self.image.value
-        if layer is None or layer.ndim < 3:
-            return []
-        lengths = full_resolution(layer).shape
-        return [(f"axis {axis}, {lengths[axis]} channels", axis) for axis in range(layer.ndim - 2)]
+        return channel_axes([] if self.image.value is None else [self.image.value])
 
     # ------------------------------------------------------------------ what is chosen
 
@@ -185,6 +193,11 @@ class SegmentWidget(Container[Any]):
             return str(error), ""
         return "", f"Takes {plan}."
 
+    def _has_network(self) -> bool:
+        """Whether the last run's classes are those of a network, and not pieces by votes."""
+        result = None if self.run is None else self.run.result
+        return result is not None and result.record["result"]["split_into"] == "clusters"
+
     # ------------------------------------------------------------------ what happens meanwhile
 
     def _show_progress(self, progress: Progress) -> None:
@@ -196,26 +209,10 @@ class SegmentWidget(Container[Any]):
         self.status.value = outcome
         self.refresh()
 
-    def _follow_layers(self) -> None:
-        """Layers came, went or changed their order."""
-        for layer in self._viewer.layers:
-            self._unfollow_layer(layer)
-            layer.events.name.connect(self._offer_layers)
-            layer.events.data.connect(self.refresh)
-            if isinstance(layer, Labels):
-                layer.events.labels_update.connect(self.refresh)
-        self._offer_layers()
-        self._follow_image()
-
-    def _offer_layers(self) -> None:
+    def offer_layers(self) -> None:
         """Fill the combo boxes anew, under the layers' present names."""
         self._rows.reset_choices()
-
-    def _unfollow_layer(self, layer: Any) -> None:
-        layer.events.name.disconnect(self._offer_layers)
-        layer.events.data.disconnect(self.refresh)
-        if isinstance(layer, Labels):
-            layer.events.labels_update.disconnect(self.refresh)
+        self._follow_image()
 
     def _follow_image(self) -> None:
         """Another image is chosen: offer what belongs to it."""
@@ -233,51 +230,25 @@ class SegmentWidget(Container[Any]):
         inputs = [labeled(self.image), self._channel_axis_row, self._others_row, labeled(self.scribbles)]
         buttons = stacked([self.start_button, self.stop_button], layout="horizontal")
         rows = [*inputs, self.new_scribbles, self.form, buttons, self.progress, self.hint, self.estimate, self.status]
-        self._rows = Container(widgets=rows, labels=False)
-        self._rows.native.layout().addStretch()
-        # magicgui's own scrollable container is no use: napari docks its inner widget, which then doesn't scroll
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setWidget(self._rows.native)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setMinimumWidth(DOCK_WIDTH)
-        self.native.layout().addWidget(scroll)
-        self.margins = (0, 0, 0, 0)
+        rows.append(self.keep_button)
+        boxes = (self.image, self.channel_axis, self.scribbles)
+        self.lay_out(rows, wrapped=(self.hint, self.estimate, self.status), layer_boxes=boxes)
         self.start_button.native.setObjectName("run")
         self.stop_button.native.setObjectName("stop")
-        for words in (self.hint, self.estimate, self.status):
-            words.native.setWordWrap(True)
         self.others.native.setMaximumHeight(70)
-        for box in (self.image, self.channel_axis, self.scribbles):  # a layer's long name must not widen the dock
-            box.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            box.native.setMinimumContentsLength(8)
 
     def _connect(self) -> None:
-        layers, dims = self._viewer.layers.events, self._viewer.dims.events
-        of_layers = (layers.inserted, layers.removed, layers.reordered)
-        of_dims = (dims.ndisplay, dims.order, dims.current_step, dims.ndim)
-        self._followed = [(event, self._follow_layers) for event in of_layers]
-        self._followed += [(event, self.refresh) for event in of_dims]
-        for event, follow in self._followed:
-            event.connect(follow)
         self.image.changed.connect(self._follow_image)
         for widget in (self.channel_axis, self.others, self.scribbles, self.form):
             widget.changed.connect(self.refresh)
         self.start_button.changed.connect(self.start)
         self.stop_button.changed.connect(self.stop)
+        self.keep_button.changed.connect(self.keep_network)
         self.new_scribbles.changed.connect(self.add_scribbles)
-        self._dock_watcher = _DockWatcher(self.native, self._let_go)
-        self.native.destroyed.connect(self._let_go)
-        self._follow_layers()
+        self.follow_viewer()
 
-    def _let_go(self) -> None:
-        """The dock is gone: follow the viewer no longer, and end the run, keeping what there is."""
-        for event, follow in self._followed:
-            event.disconnect(follow)
-        self._followed = []
-        for layer in self._viewer.layers:
-            self._unfollow_layer(layer)
+    def let_go(self) -> None:
+        """The dock is gone: end the run, keeping what there is."""
         if self.run is not None:
             self.run.progressed.disconnect(self._show_progress, missing_ok=True)
             self.run.ended.disconnect(self._show_outcome, missing_ok=True)

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from napari_dfc.gui.background import Progress
-from napari_dfc.gui.layers import hex_colors, name_classes
+from napari_dfc.gui.layers import name_classes
 from napari_dfc.gui.worker import LayerRun
 
 if TYPE_CHECKING:
@@ -38,12 +38,18 @@ class TrainingRun(LayerRun):
             return
         run = self._run
         if run is None or run.takes_votes or self._stopped:  # groups are no network's yet
-            self._call_off()
-            self._end("Stopped before there was a network; nothing was kept.")
+            self.give_up()
             return
         self._stopped = True
         run.cancel()
         self.progressed.emit(Progress(0, 0, "Stopping: measuring the references ..."))
+
+    def give_up(self) -> None:
+        """End at once, and keep nothing."""
+        if self.running:
+            self._call_off()
+            self._filled = False  # so that the previews go
+            self._end("Stopped before there was a network; nothing was kept.")
 
     def _to_the_end(self, run: Run) -> Generator[Progress, None, Segmentation | None]:
         result = yield from super()._to_the_end(run)
@@ -58,9 +64,7 @@ class TrainingRun(LayerRun):
         yield Progress(run.n_updates, run.n_updates, "Measuring the references ...")
         if self._called_off:
             return None
-        model = result.model()
-        during = {entry.number: result.numbers_during_run.get(entry.number, entry.number) for entry in model.legend}
-        self.model = model.colored(hex_colors(self.inputs.colors(during)))
+        self.model = self.model_of(result)
         return None if self._called_off else result
 
     def _finish(self, result: object) -> None:

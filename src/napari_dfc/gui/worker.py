@@ -18,7 +18,7 @@ from qtpy.QtCore import QTimer
 
 from napari_dfc.devices import torch_is_loaded
 from napari_dfc.gui.background import CancellableWorker, Progress, Refusal, told
-from napari_dfc.gui.layers import ImagePlane, finish_labels, new_labels_layer, show_labels
+from napari_dfc.gui.layers import ImagePlane, finish_labels, hex_colors, new_labels_layer, show_labels
 from napari_dfc.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
     from napari_dfc.gui.inputs import RunInputs, TrainingInputs
+    from napari_dfc.model import Model
     from napari_dfc.optimization import Iteration
     from napari_dfc.result import Segmentation
     from napari_dfc.segmentation import Run
@@ -127,6 +128,15 @@ class LayerRun:
             self._end("Stopped before there was a label map; nothing was kept.")
         else:
             self._finish(result)
+
+    def model_of(self, result: Segmentation) -> Model:
+        """The network of a result of this run, in the colors that its classes have here; errors as there.
+
+        Takes as long as a prediction: call it in a thread.
+        """
+        model = result.model()
+        during = {number: result.numbers_during_run.get(number, number) for number in model.legend.numbers}
+        return model.colored(hex_colors(self.inputs.colors(during)))
 
     # ------------------------------------------------------------------ in the worker's thread
 

@@ -1,0 +1,270 @@
+"""The widget "Apply a network": choose a trained network and layers, and every plane gets the same classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, Label, ProgressBar, PushButton, Select
+
+from napari_dfc.devices import load_torch, torch_is_loaded
+from napari_dfc.gui.apply_run import Application, ApplyRun, planes_of
+from napari_dfc.gui.background import Progress
+from napari_dfc.gui.dialogs import ask_for_network
+from napari_dfc.gui.dock import NO_IMAGE, Dock
+from napari_dfc.gui.form import labeled, preferred_settings, stacked
+from napari_dfc.gui.inputs import gather
+from napari_dfc.gui.layers import ImagePlane, channel_axes, displayed_plane
+from napari_dfc.gui.networks import networks_of
+from napari_dfc.model_document import ENDING
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+    from napari_dfc.model import Model
+
+__all__ = ["ApplyWidget"]
+
+PLANES = ("displayed plane", "all planes")
+STATISTICS = {"as in the references": "reference", "each image's own": "image"}
+
+
+class ApplyWidget(Dock):
+    """Dock widget that gives image layers the classes of a trained network.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        Or a `napari.components.ViewerModel`.
+
+    Attributes
+    ----------
+    run : ApplyRun or None
+        The latest started here.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__(napari_viewer)
+        self.run: ApplyRun | None = None
+        self._networks = networks_of(napari_viewer)
+        self.network = ComboBox(
+            label="Network",
+            choices=lambda _: list(self._networks),
+            tooltip="A network that was trained since napari started, or opened from a file.",
+        )
+        self.open_button = PushButton(text="Open network ...", tooltip=f"Read a network from its {ENDING} file.")
+        self.about = Label(tooltip="What the network was trained on.")
+        self.images = Select(
+            label="Images",
+            choices=self.image_layers,
+            tooltip="The image layers to segment. Ctrl+click chooses several.",
+        )
+        self.channel_axis = ComboBox(
+            label="Channel axis",
+            choices=self._channel_axes,
+            nullable=True,
+            tooltip="For layers with a slider for their channels: the axis that holds them.",
+        )
+        self.planes = ComboBox(
+            label="Planes",
+            choices=PLANES,
+            value="all planes",
+            tooltip="Of stacks and time series: only the plane that is displayed, or all time points and slices.",
+        )
+        self.statistics = ComboBox(
+            label="Brightness",
+            choices=list(STATISTICS),
+            tooltip="as in the references: a pixel means the same in every image. each image's own: makes up for "
+            "another exposure or staining, but gives every image about the references' share of each class.",
+        )
+        self.start_button = PushButton(text="Apply", tooltip="Segment into new Labels layers, plane by plane.")
+        self.stop_button = PushButton(text="Stop", tooltip="End now and keep the finished planes.", enabled=False)
+        self.progress = ProgressBar(value=0, max=1, visible=False)
+        self.hint = Label()
+        self.status = Label()
+        self._lay_out()
+        self._connect()
+
+    @property
+    def running(self) -> bool:
+        """Whether what was started here goes on."""
+        return self.run is not None and self.run.running
+
+    @property
+    def model(self) -> Model | None:
+        """The chosen network."""
+        return self._networks.get(self.network.value)
+
+    def start(self) -> ApplyRun | None:
+        """Start; None where it can't, with the reason in `hint`."""
+        if self.running:
+            return None
+        self.refresh()
+        if not self.start_button.enabled:
+            return None
+        self.run = ApplyRun(self._viewer, self._application())
+        self.run.progressed.connect(self._show_progress)
+        self.run.ended.connect(self._show_outcome)
+        self._show_progress(Progress(0, 1, "Starting ..."))
+        self.refresh()
+        return self.run
+
+    def stop(self) -> None:
+        """End at once, and keep the finished planes."""
+        if self.run is not None:
+            self.run.stop()
+
+    def open_network(self, path: Path) -> bool:
+        """Read a network from its file and choose it; where it can't be read, `status` says why."""
+        if not torch_is_loaded():
+            load_torch()
+        from napari_dfc.model import load
+
+        try:
+            model = load(path)
+        except (OSError, ValueError) as error:
+            self.status.value = str(error)
+            self.refresh()
+            return False
+        name = self._networks.new_name(path.name.removesuffix(ENDING))
+        self._networks.keep(name, model)
+        self.network.value = name
+        self.status.value = ""
+        self.refresh()
+        return True
+
+    def refresh(self) -> None:
+        """Say whether it can start, and why not."""
+        reason = "" if self.running else self._refusal()
+        self.start_button.enabled = not (self.running or reason)
+        self.stop_button.enabled = self.running
+        self.hint.value, self.hint.visible = reason, bool(reason)
+        self.status.visible = bool(self.status.value)
+        self.progress.visible = self.running
+        model = self.model
+        self.about.value = "" if model is None else described(model)
+        self.about.visible = model is not None
+        self._planes_row.visible = any(image.ndim > 2 for image in self.images.value)
+
+    def offer_layers(self) -> None:
+        """List the image layers anew; where none is chosen, the active one is, or the topmost."""
+        self.images.reset_choices()
+        images, active = self.image_layers(), self._viewer.layers.selection.active
+        if images and not self.images.value:
+            self.images.value = [active if active in images else images[-1]]
+        self.offer_channels()
+
+    def offer_networks(self) -> None:
+        """Networks came or changed; the latest is chosen where none was."""
+        had = self.network.value
+        self.network.reset_choices()
+        if had not in self._networks and len(self._networks):
+            self.network.value = list(self._networks)[-1]
+        self.refresh()
+
+    def offer_channels(self) -> None:
+        """Other layers are chosen: offer their axes."""
+        self.channel_axis.reset_choices()
+        self._channel_axis_row.visible = bool(self._channel_axes())
+        self.refresh()
+
+    def let_go(self) -> None:
+        """The dock is gone: end what goes on, keeping the finished planes."""
+        self._networks.changed.disconnect(self.offer_networks, missing_ok=True)
+        if self.run is not None:
+            self.run.progressed.disconnect(self._show_progress, missing_ok=True)
+            self.run.ended.disconnect(self._show_outcome, missing_ok=True)
+            self.run.stop()
+
+    # ------------------------------------------------------------------ what is chosen
+
+    def _channel_axes(self, _: Any = None) -> list[tuple[str, int]]:
+        return channel_axes(self.images.value)
+
+    def _plane(self, image: Image) -> ImagePlane:
+        return displayed_plane(image, self._viewer.dims, self.channel_axis.value if image.ndim > 2 else None)
+
+    def _application(self) -> Application:
+        model = self.model
+        assert model is not None
+        settings = preferred_settings()
+        planes = planes_of([self._plane(image) for image in self.images.value], self.planes.value == "all planes")
+        statistics: Any = STATISTICS[self.statistics.value]
+        return Application(model, self.network.value, planes, statistics, settings.device)
+
+    def _refusal(self) -> str:
+        """Why it cannot start, in words."""
+        model = self.model
+        if model is None:
+            return "Train a network first (“Train on references”), or open one from its file."
+        if not self.image_layers():
+            return NO_IMAGE
+        if not self.images.value:
+            return "Choose one image or more."
+        for image in self.images.value:
+            try:
+                there = gather(self._plane(image)).n_channels
+            except ValueError as error:
+                return str(error)
+            if there != len(model.offset):
+                return (
+                    f"“{image.name}” has {there} channel{'s' * (there != 1)} and the network was trained on "
+                    f"{len(model.offset)}: choose images like the references, or set the channel axis."
+                )
+        return ""
+
+    # ------------------------------------------------------------------ what happens meanwhile
+
+    def _show_progress(self, progress: Progress) -> None:
+        self.progress.max = progress.total
+        self.progress.value = progress.done
+        self.status.value = progress.words
+
+    def _show_outcome(self, outcome: str) -> None:
+        self.status.value = outcome
+        self.refresh()
+
+    # ------------------------------------------------------------------ once
+
+    def _lay_out(self) -> None:
+        self._channel_axis_row, self._planes_row = labeled(self.channel_axis), labeled(self.planes)
+        buttons = stacked([self.start_button, self.stop_button], layout="horizontal")
+        rows = [labeled(self.network), self.open_button, self.about, labeled(self.images), self._channel_axis_row]
+        rows += [self._planes_row, labeled(self.statistics), buttons, self.progress, self.hint, self.status]
+        words = (self.about, self.hint, self.status)
+        self.lay_out(rows, wrapped=words, layer_boxes=(self.network, self.channel_axis, self.statistics))
+        self.images.native.setMaximumHeight(110)
+        self.start_button.native.setObjectName("apply")
+
+    def _connect(self) -> None:
+        self._networks.changed.connect(self.offer_networks)
+        self.images.changed.connect(self.offer_channels)
+        for widget in (self.network, self.channel_axis, self.planes):
+            widget.changed.connect(self.refresh)
+        self.start_button.changed.connect(self.start)
+        self.stop_button.changed.connect(self.stop)
+        self.open_button.changed.connect(self._ask_and_open)
+        self.follow_viewer()
+        self.offer_networks()
+
+    def _ask_and_open(self) -> None:
+        path = ask_for_network(self.native)
+        if path is not None:
+            self.open_network(path)
+
+
+def described(model: Model) -> str:
+    """The classes and the references of a network, as rich text with the classes' colors."""
+    from html import escape
+
+    classes = " ".join(
+        f'<span style="color:{entry.color}">■</span> {escape(entry.name)}' for entry in list(model.legend)[:12]
+    )
+    more = " ..." if len(model.legend) > 12 else ""
+    n_references, n_channels = len(model.references), len(model.offset)
+    colors = "color" if model.is_rgb else f"{n_channels} channel{'s' * (n_channels != 1)}"
+    size = ""
+    if model.pixel_size is not None:
+        size = f", pixels of {model.pixel_size[0]:.3g} µm"
+    return f"{classes}{more}<br>{n_references} reference{'s' * (n_references != 1)}, {colors}{size}"

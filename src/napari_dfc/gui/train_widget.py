@@ -1,0 +1,267 @@
+"""The widget "Train on references": tick images, train, name the classes, keep or save the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, Label, LineEdit, ProgressBar, PushButton
+
+from napari_dfc.files import read_image
+from napari_dfc.gui.background import Progress
+from napari_dfc.gui.dialogs import ask_for_images, ask_where_to_save
+from napari_dfc.gui.dock import NO_IMAGE, Dock
+from napari_dfc.gui.form import SettingsForm, labeled, preferred_settings, stacked
+from napari_dfc.gui.inputs import TrainingInputs, gather
+from napari_dfc.gui.layers import add_image_file, channel_axes, displayed_plane, name_classes
+from napari_dfc.gui.legend_table import LegendTable
+from napari_dfc.gui.networks import networks_of
+from napari_dfc.gui.reference_list import ReferenceList
+from napari_dfc.gui.training_run import TrainingRun
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+    from napari_dfc.legend import Legend
+
+__all__ = ["TrainWidget"]
+
+
+class TrainWidget(Dock):
+    """Dock widget that trains one network on several image layers at once.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        Or a `napari.components.ViewerModel`.
+
+    Attributes
+    ----------
+    run : TrainingRun or None
+        The latest run started here.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__(napari_viewer)
+        self.run: TrainingRun | None = None
+        self._networks = networks_of(napari_viewer)
+        self._kept_as = ""
+        self.intro = Label(value="Tick the images to learn from; strokes on some of them say what the classes are.")
+        self.references = ReferenceList()
+        self.add_files_button = PushButton(
+            text="Add files ...", tooltip="Open image files as layers and tick them as references."
+        )
+        self.channel_axis = ComboBox(
+            label="Channel axis",
+            choices=self._channel_axes,
+            nullable=True,
+            tooltip="For layers with a slider for their channels: the axis that holds them, in all references alike.",
+        )
+        self.form = SettingsForm(preferred_settings())
+        self.start_button = PushButton(
+            text="Train", tooltip="Train one network on all ticked images at once; it shows on each what it says."
+        )
+        self.stop_button = PushButton(
+            text="Stop", tooltip="End now and keep what was learned; once more gives it up.", enabled=False
+        )
+        self.progress = ProgressBar(value=0, max=1, visible=False)
+        self.hint = Label()
+        self.estimate = Label(tooltip="What the training takes; see Memory limit under Advanced.")
+        self.status = Label()
+        self.legend = LegendTable()
+        self.network_name = LineEdit(
+            label="Network", value="network", tooltip="By which “Apply a network” offers it while napari runs."
+        )
+        self.save_button = PushButton(
+            text="Save network ...", tooltip="Write it to a file, to use it on another day or on another computer."
+        )
+        self._lay_out()
+        self._connect()
+
+    @property
+    def running(self) -> bool:
+        """Whether a run started here goes on."""
+        return self.run is not None and self.run.running
+
+    def start(self) -> TrainingRun | None:
+        """Train on what is ticked; None where it can't, with the reason in `hint`."""
+        if self.running:
+            return None
+        self.refresh()
+        if not self.start_button.enabled:
+            return None
+        settings = self.form.settings()
+        inputs = self._inputs()
+        self._kept_as = ""
+        self.run = TrainingRun(self._viewer, inputs, settings)
+        self.run.progressed.connect(self._show_progress)
+        self.run.ended.connect(self._show_outcome)
+        self._show_progress(Progress(0, settings.n_updates(inputs.has_strokes), "Starting ..."))
+        self.refresh()
+        return self.run
+
+    def stop(self) -> None:
+        """End the training and keep what was learned; once more gives it up."""
+        if self.run is not None:
+            self.run.stop()
+
+    def add_files(self, paths: Sequence[Path]) -> list[Image]:
+        """Open image files as layers and tick them; what cannot be read is said in `status`."""
+        added, failures = [], []
+        for path in paths:
+            try:
+                layer, axis = add_image_file(self._viewer, path.stem, read_image(path))
+            except (OSError, ValueError) as error:
+                failures.append(str(error))
+                continue
+            added.append(layer)
+            self.references.tick(layer)
+            if axis is not None:
+                self.channel_axis.value = axis
+        self.status.value = " ".join(failures)
+        self.refresh()
+        return added
+
+    def save(self, path: Path, *, overwrite: bool = False) -> bool:
+        """Write the network to a file; where it can't, `status` says why."""
+        if self.run is None or self.run.model is None:
+            return False
+        try:
+            self.run.model.save(path, overwrite=overwrite)
+        except (OSError, ValueError) as error:
+            self.status.value = f"Not saved: {error}"
+        else:
+            self.status.value = f"Saved as {path.name}."
+        self.refresh()
+        return self.status.value.startswith("Saved")
+
+    def refresh(self) -> None:
+        """Say whether a run can start, and why not."""
+        reason, estimate = ("", "") if self.running else self._look_ahead()
+        self.start_button.enabled = not (self.running or reason)
+        self.stop_button.enabled = self.running
+        self.hint.value, self.estimate.value = reason, estimate
+        self.hint.visible, self.estimate.visible = bool(reason), bool(estimate)
+        self.status.visible = bool(self.status.value)
+        self.progress.visible = self.running
+        has_model = not self.running and self.run is not None and self.run.model is not None
+        self.legend.setVisible(has_model)
+        self._network_row.visible = self.save_button.visible = has_model
+
+    def offer_layers(self) -> None:
+        """List the image layers anew; those that are selected when they first appear are ticked."""
+        selected = [layer for layer in self._viewer.layers.selection if layer in self.image_layers()]
+        self.references.offer(self.image_layers(), self.label_layers(), selected)
+        self.channel_axis.reset_choices()
+        self._channel_axis_row.visible = bool(self._channel_axes())
+        self.refresh()
+
+    def let_go(self) -> None:
+        """The dock is gone: end the training."""
+        if self.run is not None:
+            self.run.progressed.disconnect(self._show_progress, missing_ok=True)
+            self.run.ended.disconnect(self._show_outcome, missing_ok=True)
+            self.run.give_up()
+
+    # ------------------------------------------------------------------ what is chosen
+
+    def _channel_axes(self, _: Any = None) -> list[tuple[str, int]]:
+        return channel_axes([image for image, _ in self.references.chosen])
+
+    def _inputs(self) -> TrainingInputs:
+        if not self.image_layers():
+            raise ValueError(NO_IMAGE)
+        chosen = self.references.chosen
+        if not chosen:
+            raise ValueError("Tick one image or more to learn from.")
+        dims, axis = self._viewer.dims, self.channel_axis.value
+        planes = [displayed_plane(image, dims, axis if image.ndim > 2 else None) for image, _ in chosen]
+        pairs = zip(planes, (strokes for _, strokes in chosen), strict=True)
+        return TrainingInputs(tuple(gather(plane, strokes, point=dims.point) for plane, strokes in pairs))
+
+    def _look_ahead(self) -> tuple[str, str]:
+        """Why no run can start, in words, and what it will take; the one or the other is empty."""
+        try:
+            inputs, settings = self._inputs(), self.form.settings()
+            if not inputs.has_strokes and settings.split_into == "regions":
+                return "Regions are pieces of one image and no classes of others: split into groups, or paint.", ""
+            plan = inputs.plan(settings)
+        except (ValueError, TypeError) as error:
+            return str(error), ""
+        return "", f"Takes {plan}."
+
+    # ------------------------------------------------------------------ what happens meanwhile
+
+    def _show_progress(self, progress: Progress) -> None:
+        self.progress.max = progress.total
+        self.progress.value = progress.done
+        self.status.value = progress.words
+
+    def _show_outcome(self, outcome: str) -> None:
+        self.status.value = outcome
+        if self.run is not None and self.run.model is not None:
+            self.legend.show_legend(self.run.model.legend)
+            self._kept_as = self._networks.new_name(self.network_name.value or "network")
+            self.network_name.value = self._kept_as
+            self._networks.keep(self._kept_as, self.run.model)
+        self.refresh()
+
+    def _take_legend(self, legend: Legend) -> None:
+        """Classes were named or colored."""
+        if self.run is None or self.run.model is None:
+            return
+        names = {entry.number: entry.name for entry in legend}
+        colors = {entry.number: entry.color for entry in legend}
+        self.run.model = self.run.model.named(names).colored(colors)
+        self._networks.keep(self._kept_as, self.run.model)
+        for layer in self.run.layers:
+            name_classes(layer, legend)
+
+    def _rename(self, name: str) -> None:
+        if self._kept_as and name.strip() and name.strip() != self._kept_as:
+            new = self._networks.new_name(name.strip())
+            self._networks.rename(self._kept_as, new)
+            self._kept_as = new
+
+    def _say(self, words: str) -> None:
+        self.status.value = words
+        self.refresh()
+
+    # ------------------------------------------------------------------ once
+
+    def _lay_out(self) -> None:
+        self._channel_axis_row, self._network_row = labeled(self.channel_axis), labeled(self.network_name)
+        buttons = stacked([self.start_button, self.stop_button], layout="horizontal")
+        above = [self.intro, self.references, self.add_files_button, self._channel_axis_row, self.form, buttons]
+        rows = [*above, self.progress, self.hint, self.estimate, self.status, self._network_row, self.save_button]
+        words = (self.intro, self.hint, self.estimate, self.status)
+        self.lay_out(rows, wrapped=words, layer_boxes=[self.channel_axis])
+        layout = self._rows.native.layout()
+        layout.insertWidget(layout.indexOf(self._network_row.native), self.legend)
+        self.start_button.native.setObjectName("train")
+
+    def _connect(self) -> None:
+        self.references.changed.connect(self.offer_channels)
+        for widget in (self.channel_axis, self.form):
+            widget.changed.connect(self.refresh)
+        self.start_button.changed.connect(self.start)
+        self.stop_button.changed.connect(self.stop)
+        self.add_files_button.changed.connect(lambda: self.add_files(ask_for_images(self.native)))
+        self.save_button.changed.connect(self._ask_and_save)
+        self.network_name.changed.connect(self._rename)
+        self.legend.legend_changed.connect(self._take_legend)
+        self.legend.refused.connect(self._say)
+        self.follow_viewer()
+
+    def offer_channels(self) -> None:
+        """Other references are ticked: offer their axes."""
+        self.channel_axis.reset_choices()
+        self._channel_axis_row.visible = bool(self._channel_axes())
+        self.refresh()
+
+    def _ask_and_save(self) -> None:
+        path = ask_where_to_save(self.native, self._kept_as or "network")
+        if path is not None:
+            self.save(path, overwrite=True)  # the dialog has asked

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image
+from pytestqt.qtbot import QtBot
+
+import napari_dfc as dfc
+from napari_dfc.gui.apply_run import ApplyRun
+from napari_dfc.gui.apply_widget import ApplyWidget
+from napari_dfc.gui.layers import METADATA_KEY
+from napari_dfc.gui.networks import networks_of
+
+Finish = Callable[[Any], Any]
+
+
+@pytest.fixture(scope="module")
+def model(tissue_once: np.ndarray) -> dfc.Model:
+    """A network of two classes, 2 and 5, for color images."""
+    painted = np.zeros(tissue_once.shape[:2], dtype=np.uint8)
+    painted[60, 4:30], painted[4, 20:36] = 2, 5
+    result = dfc.segment(tissue_once, scribbles=painted, preset="fast", max_iterations=6, n_channels=12)
+    return result.model(names={2: "nucleus"}).colored({2: "#112233"})
+
+
+@pytest.fixture(scope="module")
+def gray_model(tissue_once: np.ndarray) -> dfc.Model:
+    """The same for images of two channels."""
+    pair = (tissue_once[..., 0], tissue_once[..., 2])
+    result = dfc.segment(pair, split_into="clusters", max_iterations=6, n_channels=4, min_labels=1)
+    return result.model()
+
+
+@pytest.fixture
+def widget(viewer: ViewerModel, qtbot: QtBot, model: dfc.Model) -> ApplyWidget:
+    networks_of(viewer).keep("cells", model)
+    widget = ApplyWidget(viewer)
+    qtbot.addWidget(widget.native)
+    widget.native.show()
+    return widget
+
+
+def test_without_a_network_it_says_what_to_do(viewer: ViewerModel, image: Image, qtbot: QtBot) -> None:
+    widget = ApplyWidget(viewer)
+    qtbot.addWidget(widget.native)
+    assert widget.hint.value.startswith("Train a network first")
+    assert widget.start() is None
+
+
+def test_a_network_trained_meanwhile_is_offered(viewer: ViewerModel, qtbot: QtBot, model: dfc.Model) -> None:
+    widget = ApplyWidget(viewer)
+    qtbot.addWidget(widget.native)
+    networks_of(viewer).keep("cells", model)
+    assert widget.network.value == "cells"
+    assert "nucleus" in widget.about.value
+
+
+def test_a_layer_gets_the_classes_of_the_network(
+    widget: ApplyWidget, viewer: ViewerModel, image: Image, model: dfc.Model, finish: Finish
+) -> None:
+    assert widget.images.value == [image]
+    run = finish(widget.start())
+    layer = run.layers[0]
+    np.testing.assert_array_equal(layer.data, model.predict(image.data).labels)
+    assert layer.name == "cells by cells"
+    assert layer.features["class"].tolist() == ["", "nucleus", "class 5"]
+    np.testing.assert_allclose(layer.get_color(2)[:3], np.array([0x11, 0x22, 0x33]) / 255, atol=1e-6)
+    kept = layer.metadata[METADATA_KEY]
+    assert kept["model"]["sha256"] == model.digest
+    assert kept["planes"][0]["drift"] < 0.01
+    assert run.outcome == "1 plane segmented."
+    assert viewer.layers.selection.active is image
+
+
+def test_every_plane_of_a_stack_is_segmented_and_lies_over_it(
+    widget: ApplyWidget, viewer: ViewerModel, tissue: np.ndarray, model: dfc.Model, finish: Finish
+) -> None:
+    stack = np.stack([tissue, tissue[::-1], tissue[:, ::-1]])[None]  # (1, 3, H, W, 3)
+    layer = viewer.add_image(stack, name="stack", scale=(3, 2, 0.5, 0.5), translate=(1, 2, 3, 4), rotate=None)
+    widget.images.value = [layer]
+    run = finish(widget.start())
+    result = run.layers[0]
+    assert result.data.shape == stack.shape[:-1]
+    for place in range(3):
+        np.testing.assert_array_equal(result.data[0, place], model.predict(stack[0, place]).labels)
+    np.testing.assert_array_equal(result.extent.world, layer.extent.world)
+    assert [plane["position"] for plane in result.metadata[METADATA_KEY]["planes"]] == [
+        {"0": 0, "1": place} for place in range(3)
+    ]
+
+
+def test_the_displayed_plane_alone(
+    widget: ApplyWidget, viewer: ViewerModel, tissue: np.ndarray, model: dfc.Model, finish: Finish
+) -> None:
+    layer = viewer.add_image(np.stack([tissue, tissue[::-1]]), name="stack")
+    widget.images.value, widget.planes.value = [layer], "displayed plane"
+    viewer.dims.set_current_step(0, 1)
+    result = finish(widget.start()).layers[0]
+    np.testing.assert_array_equal(result.data, model.predict(tissue[::-1]).labels[None])
+    assert result.translate.tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("channel_axis", [0, 1, 3])
+def test_channels_on_an_axis(
+    viewer: ViewerModel, tissue: np.ndarray, gray_model: dfc.Model, qtbot: QtBot, finish: Finish, channel_axis: int
+) -> None:
+    pair = np.stack([tissue[..., 0], tissue[..., 2]])
+    series = np.moveaxis(np.stack([pair, pair[:, ::-1], pair[:, :, ::-1]]), 1, channel_axis)
+    viewer.add_image(series, name="series", rgb=False)
+    networks_of(viewer).keep("pair", gray_model)
+    widget = ApplyWidget(viewer)
+    qtbot.addWidget(widget.native)
+    assert "has 1 channel and the network was trained on 2" in widget.hint.value
+    if channel_axis == 3:  # no slider of its own in this order
+        viewer.dims.order = (0, 3, 1, 2)
+        viewer.dims.order = (3, 0, 1, 2)
+        assert channel_axis not in [axis for _, axis in widget._channel_axes()]
+        return
+    widget.channel_axis.value = channel_axis
+    result = finish(widget.start()).layers[0]
+    labels = np.squeeze(result.data) if channel_axis == 0 else result.data[:, 0]
+    for place, plane in enumerate(np.moveaxis(series, channel_axis, 1)):
+        np.testing.assert_array_equal(labels[place], gray_model.predict(plane, channel_axis=0).labels)
+    if channel_axis:
+        np.testing.assert_array_equal(result.data[:, 0], result.data[:, 1])  # the slider of the channels hides nothing
+
+
+def test_stop_keeps_the_finished_planes(
+    widget: ApplyWidget, viewer: ViewerModel, tissue: np.ndarray, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going_on, predict = threading.Event(), ApplyRun._predict
+    monkeypatch.setattr(
+        ApplyRun, "_predict", lambda run, plane: (plane.position[0] < 2 or going_on.wait(30)) and predict(run, plane)
+    )
+    layer = viewer.add_image(np.stack([tissue] * 4), name="stack")
+    widget.images.value = [layer]
+    run = widget.start()
+    qtbot.waitUntil(lambda: len(run.drifts) == 2, timeout=30_000)
+    widget.stop()
+    going_on.set()
+    assert run.outcome == "Stopped after 2 of 4 planes."
+    assert run.layers[0].data[:2].all()
+    assert not run.layers[0].data[2:].any()
+    assert widget.start_button.enabled
+
+
+def test_a_plane_that_fails_does_not_stop_the_others(
+    widget: ApplyWidget, viewer: ViewerModel, tissue: np.ndarray, finish: Finish
+) -> None:
+    stack = np.stack([tissue, np.full_like(tissue, np.nan, dtype=float), tissue])
+    layer = viewer.add_image(stack, name="stack", rgb=True)
+    widget.images.value = [layer]
+    run = finish(widget.start())
+    assert run.outcome.startswith("2 planes segmented. 1 failed: stack, ")
+    assert "no pixel of the image can be used" in run.outcome
+    assert run.layers[0].data[[0, 2]].all()
+    assert not run.layers[0].data[1].any()
+
+
+def test_an_image_unlike_the_references_is_told(
+    widget: ApplyWidget, viewer: ViewerModel, tissue: np.ndarray, finish: Finish
+) -> None:
+    layer = viewer.add_image(np.stack([tissue, 255 - tissue]), name="stack")
+    widget.images.value = [layer]
+    run = finish(widget.start())
+    assert "1 of them is unlike the references" in run.outcome
+    widget.statistics.value = "each image's own"
+    run = finish(widget.start())
+    assert run.outcome == "2 planes segmented."
+    assert run.layers[0].metadata[METADATA_KEY]["statistics"] == "image"
+
+
+def test_several_layers_one_of_them_deleted_meanwhile(
+    widget: ApplyWidget, viewer: ViewerModel, tissue: np.ndarray, finish: Finish
+) -> None:
+    first = viewer.add_image(np.stack([tissue] * 30), name="first")
+    second = viewer.add_image(tissue[:, ::-1], name="second")
+    widget.images.value = [first, second]
+    run = widget.start()
+    viewer.layers.remove(first)
+    finish(run)
+    assert len(run.drifts) < 31
+    assert run.layers[1].data.all()
+    assert run.layers[1] in viewer.layers
+
+
+def test_a_file_is_opened_and_a_damaged_one_refused(widget: ApplyWidget, model: dfc.Model, tmp_path: Path) -> None:
+    model.save(tmp_path / "mine.dfc.safetensors")
+    assert widget.open_network(tmp_path / "mine.dfc.safetensors")
+    assert widget.network.value == "mine"
+    assert widget.model.digest == model.digest
+    (tmp_path / "bad.dfc.safetensors").write_bytes((tmp_path / "mine.dfc.safetensors").read_bytes()[:-1])
+    assert not widget.open_network(tmp_path / "bad.dfc.safetensors")
+    assert "cannot be used" in widget.status.value
+    assert widget.network.value == "mine"
+
+
+def test_a_closed_dock_ends_it(widget: ApplyWidget, viewer: ViewerModel, tissue: np.ndarray) -> None:
+    layer = viewer.add_image(np.stack([tissue] * 50), name="stack")
+    widget.images.value = [layer]
+    run = widget.start()
+    widget._let_go()
+    assert run.outcome.startswith("Stopped after ")
+
+
+def test_a_result_that_is_changed_meanwhile_is_left_alone(
+    widget: ApplyWidget, viewer: ViewerModel, tissue: np.ndarray, qtbot: QtBot, finish: Finish
+) -> None:
+    layer = viewer.add_image(np.stack([tissue] * 6), name="stack")
+    widget.images.value = [layer]
+    run = widget.start()
+    qtbot.waitUntil(lambda: bool(run.drifts), timeout=30_000)
+    run.layers[0].data = np.zeros((3, 3), dtype=np.uint8)
+    finish(run)
+    assert "was changed by something else" in run.outcome
+    assert run.layers[0].data.shape == (3, 3)
