@@ -21,6 +21,11 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 collect_ignore_glob = [] if find_spec("napari") else ["gui/*"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How thoroughly to test what depends on chance."""
+    parser.addoption("--kills", type=int, default=2, help="how often processes are killed at random moments")
+
+
 @pytest.hookimpl(trylast=True)  # once pytest-xvfb has set DISPLAY
 def pytest_configure(config: pytest.Config) -> None:
     """Keep away from the person's own settings, and let widgets be made where nothing can be drawn."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -194,3 +195,13 @@ def test_pictures_come_back_as_written(tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (6, 7, 3), dtype=np.uint8)
     write_picture(tmp_path / "a.png", picture)
     np.testing.assert_array_equal(iio.imread(tmp_path / "a.png"), picture)
+
+
+def test_the_same_result_gives_the_same_file(tmp_path: Path) -> None:
+    labels = np.arange(1, 13, dtype=np.uint8).reshape(3, 4)
+    for name, written in (("one", labels), ("again", labels.copy()), ("other", labels.T.copy())):
+        write_labels(tmp_path / f"{name}.tif", written, record={"seed": 1})
+    one, again, other = ((tmp_path / f"{name}.tif").read_bytes() for name in ("one", "again", "other"))
+    assert one == again
+    identifiers = [re.search(rb"urn:uuid:[-0-9a-f]{36}", each).group() for each in (one, other)]
+    assert identifiers[0] != identifiers[1]

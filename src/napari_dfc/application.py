@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import glob
 import io
+import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -244,12 +246,21 @@ _here: tuple[Model, Job]
 
 
 def _begin(job: Job) -> None:
-    """Load the network in a process of its own."""
+    """Load the network in a process of its own, which ends when the one that started it was killed."""
     global _here
     from napari_dfc.devices import load_torch
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
     load_torch()
     _here = load(job.model), job
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # by itself it would wait for work that nobody gives it
 
 
 def _apply_here(source: Path, target: Path) -> Applied:

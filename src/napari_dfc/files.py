@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import imageio.v3 as iio
 import numpy as np
@@ -155,10 +157,17 @@ def write_labels(
         metadata |= {"PhysicalSizeYUnit": "µm", "PhysicalSizeXUnit": "µm"}
     # OME knows no 64-bit labels: those are written as plain TIFF
     if labels.dtype.itemsize <= 4:
-        options |= {"ome": True, "metadata": metadata}
+        options |= {"ome": True, "metadata": {**metadata, "UUID": _uuid(labels, metadata)}}
     else:
         options |= {"metadata": None, "description": metadata.get("Description", "").encode() or None}
     write_whole(path, lambda temporary: tifffile.imwrite(temporary, labels, **options), overwrite)
+
+
+def _uuid(labels: NDArray[Any], metadata: Mapping[str, Any]) -> str:
+    """The identifier that OME asks for, from what is written: the same result gives the same file, byte for byte."""
+    digest = hashlib.sha256(np.ascontiguousarray(labels).tobytes())
+    digest.update(json.dumps([labels.dtype.str, labels.shape, metadata], sort_keys=True).encode())
+    return f"urn:uuid:{uuid5(NAMESPACE_OID, digest.hexdigest())}"
 
 
 def write_picture(path: str | Path, picture: NDArray[np.uint8], *, overwrite: bool = False) -> None:

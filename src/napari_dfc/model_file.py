@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from napari_dfc.model_document import ENDING
-from napari_dfc.whole_files import write_whole
+from napari_dfc.whole_files import discard_leftovers, write_whole
 
 __all__ = ["digest_of", "pack", "read", "unpack", "write"]
 
@@ -133,6 +133,8 @@ def write(path: str | Path, data: bytes, overwrite: bool = False) -> None:
         if temporary.read_bytes() != data:
             raise OSError(f"{path} could not be written: what was read again is something else")
 
+    if path.parent.is_dir():
+        discard_leftovers(path.parent)
     write_whole(path, write_and_compare, overwrite)
 
 

@@ -1,0 +1,132 @@
+"""Processes killed at random moments while they save and apply: no broken file, and what goes on ends the same.
+
+``python -m pytest tests/test_killed.py --kills 50`` kills as often for each test.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+import napari_dfc as dfc
+from napari_dfc.files import read_labels
+from napari_dfc.samples import read_sample
+from napari_dfc.whole_files import MARK
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is Unix's")
+
+#: Saves two networks in turn under one name, as fast as it can, once a line came in.
+SAVING = """
+import sys
+import napari_dfc as dfc
+models = [dfc.load(path) for path in sys.argv[1:3]]
+print("ready", flush=True)
+while True:
+    for model in models:
+        model.save(sys.argv[3], overwrite=True)
+"""
+
+#: Applies a network, once a line came in, so that the moments of killing are moments of work.
+APPLYING = """
+import sys
+from napari_dfc.devices import load_torch
+load_torch()
+from napari_dfc.cli import app
+print("ready", flush=True)
+app(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def networks(tmp_path: Path) -> list[Path]:
+    """Two of different classes."""
+    image = read_sample("stained_tissue").image[:60, :70]
+    paths = []
+    for seed in range(2):
+        options = {"split_into": "clusters", "max_iterations": 3, "n_channels": 8, "min_labels": 1, "seed": seed}
+        paths.append(tmp_path / f"network{seed}.dfc.safetensors")
+        dfc.segment(image, **options).model().save(paths[-1])
+    return paths
+
+
+def begun(code: str, *words: object) -> subprocess.Popen[str]:
+    """A process that has loaded what it needs and begins its work."""
+    command = [sys.executable, "-c", code, *map(str, words)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def ended(process: subprocess.Popen[str]) -> int:
+    """Its exit status, once it and the processes that it has started have let go of their output."""
+    process.communicate(timeout=60)
+    return process.returncode
+
+
+def test_killed_while_it_saves(networks: list[Path], tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    chance = random.Random(0)
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    target = folder / "network.dfc.safetensors"
+    known = {path.read_bytes() for path in networks}
+    for _ in range(pytestconfig.getoption("--kills")):
+        process = begun(SAVING, *networks, target)
+        deadline = time.monotonic() + 30
+        while not target.exists() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.2))
+        process.kill()
+        ended(process)
+        assert target.read_bytes() in known
+        dfc.load(target)
+        leftovers = [path for path in folder.iterdir() if path != target]
+        assert all(MARK in path.name for path in leftovers)
+        for path in leftovers:  # a minute later the next save removes them
+            os.utime(path, (0, 0))
+    dfc.load(networks[0]).save(target, overwrite=True)
+    assert list(folder.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_killed_while_it_applies(networks: list[Path], tmp_path: Path, pytestconfig: pytest.Config, jobs: int) -> None:
+    chance = random.Random(jobs)
+    image = read_sample("stained_tissue").image
+    images, whole, out = (tmp_path / name for name in ("images", "whole", "out"))
+    images.mkdir()
+    for index in range(6):
+        iio.imwrite(images / f"{index}.png", np.roll(image, 40 * index, axis=1)[:120])
+    words = ["apply", networks[0], images, "--jobs", jobs, "-o"]
+    started = time.monotonic()
+    assert ended(begun(APPLYING, *words, whole)) == 0
+    seconds = time.monotonic() - started
+    expected = {path.name: path.read_bytes() for path in whole.glob("*.tif")}
+    assert len(expected) == 6
+    for _ in range(pytestconfig.getoption("--kills")):
+        process = begun(APPLYING, *words, out)
+        time.sleep(chance.uniform(0, 0.7 * seconds))
+        process.kill()
+        ended(process)
+        there = {path.name: path.read_bytes() for path in out.glob("*.tif")} if out.exists() else {}
+        assert all(expected[name] == data for name, data in there.items())
+        if len(there) == 6:  # begin anew
+            for path in out.iterdir():
+                path.unlink()
+    assert ended(begun(APPLYING, *words, out)) == 0
+    assert {path.name: path.read_bytes() for path in out.glob("*.tif")} == expected
+    for path in out.glob("*.tif"):
+        read_labels(path)
+    with (out / "results.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert {row["state"] for row in rows} <= {"done", "kept"}
