@@ -87,7 +87,7 @@ def draw_effort() -> None:
                     row["iterations"], (second, height), (0, -11), textcoords="offset points", ha="center", size=7
                 )
     for name, preset in (("regions, 2 networks", "balanced"), ("regions, 4 networks", "accurate")):
-        point = next(row for row in rows if row["maps"] == name and row["iterations"] == "8")
+        point = next(row for row in rows if row["maps"] == name and row["iterations"] == "6")
         axes.annotate(
             preset,
             (float(point["seconds"]), float(point["mean"])),

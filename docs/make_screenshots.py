@@ -6,10 +6,14 @@ import time
 from pathlib import Path
 
 import napari
+import numpy as np
 from qtpy.QtWidgets import QApplication
 
+from napari_dfc.gui.apply_widget import ApplyWidget
 from napari_dfc.gui.demo import demo_viewer
 from napari_dfc.gui.segment_widget import SegmentWidget
+from napari_dfc.gui.train_widget import TrainWidget
+from napari_dfc.samples import read_sample
 
 IMAGES = Path(__file__).with_name("images")
 
@@ -45,10 +49,43 @@ def main() -> None:
     viewer.layers[0].gamma = 0.5  # so that the faint nuclei can be seen
     shoot(viewer, "regions.png")
     viewer.close()
+    keep_a_network()
 
 
-def run_to_end(widget: SegmentWidget) -> None:
-    """Press Run and wait."""
+def keep_a_network() -> None:
+    """Train on two references, and apply the network to a series."""
+    viewer = napari.Viewer(title="napari")
+    viewer.window._qt_window.resize(1380, 860)
+    sample = read_sample("stained_tissue")
+    halves = slice(None, 160), slice(160, None)
+    for number, half in enumerate(halves, 1):
+        viewer.add_image(sample.image[:, half], name=f"slide {number}", translate=(0, 170 * (number - 1)))
+    viewer.add_labels(sample.scribbles[:, halves[0]], name="slide 1 strokes")
+    dock, train = viewer.window.add_plugin_dock_widget("napari-dfc", "Train on references")
+    for layer in viewer.layers[:2]:
+        train.references.tick(layer)
+    run_to_end(train)
+    for number, name in ((1, "nucleus"), (2, "out of focus"), (3, "background")):
+        train.legend.set_name(number, name)
+    train.network_name.value = "tissue"
+    viewer.layers["slide 1 strokes"].visible = False
+    viewer.reset_view()
+    shoot(viewer, "training.png")
+
+    viewer.window.remove_dock_widget(dock)
+    viewer.layers.clear()
+    series = viewer.add_image(np.stack([np.roll(sample.image, 40 * step, axis=1) for step in range(5)]), name="series")
+    _, applied = viewer.window.add_plugin_dock_widget("napari-dfc", "Apply a network")
+    applied.images.value = [series]
+    run_to_end(applied)
+    applied.run.layers[0].opacity = 0.5
+    viewer.dims.set_current_step(0, 2)
+    shoot(viewer, "applied.png")
+    viewer.close()
+
+
+def run_to_end(widget: SegmentWidget | TrainWidget | ApplyWidget) -> None:
+    """Press the button and wait."""
     run = widget.start()
     while run.running:
         settle(0.05)

@@ -1,9 +1,9 @@
 """A network trained on a few references, on the images that follow: ``python tests/benchmarks/references.py``.
 
-WBC, data set 2: the first four of its cells are references, with three strokes a class drawn from the ground truth by a
-seeded procedure on each of them or on the first alone; the network is applied to the other sixteen, whose class mean IoU
-is compared with that of a run on each of them alone, with strokes of its own or without. The random forest of strokes.py
-is trained on the same strokes of the references.
+WBC, data set 2: the first four of its cells are references, with three strokes a class drawn from the ground truth by
+a seeded procedure on each of them or on the first alone; the network is applied to the other sixteen. Their class mean
+IoU is compared with that of a run on each of them alone, with strokes of its own or without. The random forest of
+strokes.py is trained on the same strokes of the references.
 """
 
 from __future__ import annotations
@@ -130,9 +130,8 @@ def main() -> None:
     head = ["", "statistics", "class mean IoU", "median", "worst image", f"less {ALONE}"]
     print(machine(given.threads, given.device), f"{len(others)} images, strokes drawn {given.seeds} times", sep="\n")
     print(table(head, rows))
-    drift = np.concatenate(
-        [drawn["reference"]["drift"] for drawn in found[f"{N_REFERENCES} references, {iterations} iterations"]]
-    )
+    name = f"{N_REFERENCES} references, {given.iterations[-1]} iterations"
+    drift = np.concatenate([drawn["reference"]["drift"] for drawn in found[name]])
     print(f"drift {drift.min():.3f} to {drift.max():.3f}, median {np.median(drift):.3f}")
 
 
