@@ -59,6 +59,7 @@ def assert_same(model: Model, raw: np.ndarray) -> None:
     """Labels and their probabilities, against `Model.predict`; ``raw`` is (C, H, W)."""
     probabilities, labels = run(graph(model), raw)
     ours = replace(model, edge_share=0.0).predict(raw, channel_axis=0)
+    assert labels.dtype == np.int64
     np.testing.assert_array_equal(labels, ours.labels)
     np.testing.assert_allclose(probabilities.max(0), ours.confidence, atol=2e-5)
     np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
@@ -162,9 +163,13 @@ def test_numbers_are_as_large_as_they_like(painted: Model) -> None:
     assert set(np.unique(labels).tolist()) <= set(large)
 
 
-def test_tiles_cut_as_the_card_says_are_the_whole(painted: Model) -> None:
+@pytest.mark.parametrize("extractor", ["both", "convolutions"])
+def test_tiles_cut_as_the_card_says_are_the_whole(extractor: str) -> None:
+    """Of convolutions alone, the lower resolution sees farthest."""
+    model = color_model(extractor=extractor, full_resolution_up_to=100, n_networks=4)
     raw = np.moveaxis(read_sample("stained_tissue").image, 2, 0)
-    data, margin, factor = graph(painted), seam_margin(painted), max(painted.factors)
+    data, margin, factor = graph(model), seam_margin(model), max(model.factors)
+    assert factor > 1
     whole = run(data, raw)[0]
     start = 8 * factor
     tile = run(data, raw[:, start:, start:])[0]
@@ -202,7 +207,10 @@ def test_nothing_is_kept_of_what_computes_something_else(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_written_is_said_before_anything_is_computed(painted: Model, tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_said_before_anything_is_computed(
+    painted: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "onnx_model", lambda _: pytest.fail("a graph was made"))
     for name in ("cells.zip", "cells.pt", ".onnx", "cells.onnx.md"):
         with pytest.raises(ValueError, match=r"accepted are those that end in .onnx or .bioimageio.zip"):
             exchange.export(painted, tmp_path / name)
@@ -212,6 +220,7 @@ def test_what_cannot_be_written_is_said_before_anything_is_computed(painted: Mod
     with pytest.raises(FileExistsError, match=r"cells.onnx.md exists already"):
         exchange.export(painted, tmp_path / "cells.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["cells.onnx.md"]
+    monkeypatch.undo()
     exchange.export(painted, tmp_path / "cells.onnx", overwrite=True)
     assert (tmp_path / "cells.onnx.md").read_text(encoding="utf-8").startswith("# cells.onnx\n")
 

@@ -279,13 +279,20 @@ Programs that take bioimage.io models open the package as it is. With bioimageio
 import bioimageio.core
 import numpy as np
 
-image = np.load("test_image.npy")  # (1, C, H, W) float32, raw values
+image = np.load("test_image.npy")  # that of the package; (1, C, H, W) float32, raw values
 sample = bioimageio.core.predict(model="{name}", inputs={{"image": image}})
 labels = np.asarray(sample.members["labels"].data)[0]  # (H, W), the numbers of the classes
 ```
 
-On the command line, `bioimageio test {name}` repeats the test that it passed when it was made. The package also holds
-the network's own file, `{stem}.dfc.safetensors`, with which napari-dfc gives everything that is left out here."""
+On the command line the same, and the test that it passed when it was made:
+
+```console
+bioimageio predict {name} --inputs test_image.npy --outputs '["probabilities.tif", "labels.tif"]' --blockwise=False
+bioimageio test {name}
+```
+
+The package also holds the network's own file, `{stem}.dfc.safetensors`: with it napari-dfc gives everything that is
+left out here."""
 
 
 def _by(shape: Sequence[int]) -> str:
