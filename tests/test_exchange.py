@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import socket
+import subprocess
 import sys
 import zipfile
 from dataclasses import replace
@@ -14,6 +16,7 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import tifffile
 import torch
 from click.testing import Result
 from typer.testing import CliRunner
@@ -300,7 +303,7 @@ def test_bioimageio_s_own_test_passes(package: Path) -> None:
 
 def test_the_package_holds_the_network_and_what_it_says(package: Path, painted: Model, tmp_path: Path) -> None:
     zipfile.ZipFile(package).extractall(tmp_path)
-    assert dfc.load(tmp_path / "my-cells.dfc.safetensors").digest == painted.digest
+    assert dfc.load(tmp_path / "network.dfc.safetensors").digest == painted.digest
     raw = np.load(tmp_path / "test_image.npy")
     np.testing.assert_array_equal(raw[0], np.moveaxis(read_sample("stained_tissue").image[:90, :80], 2, 0))
     ours = replace(painted, edge_share=0.0).predict(raw[0], channel_axis=0)
@@ -319,9 +322,20 @@ def test_the_lines_of_the_package_s_card_work(
     (tmp_path / package.name).write_bytes(package.read_bytes())
     monkeypatch.chdir(tmp_path)
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "network.dfc.safetensors" in card
     found: dict[str, Any] = {}
     exec(re.search(r"```python\n(.*?)```", card, re.DOTALL)[1], found)
     np.testing.assert_array_equal(found["labels"], np.load("test_labels.npy")[0])
+    predict, test = re.search(r"```console\n(.*?)\n```", card, re.DOTALL)[1].splitlines()
+    for line in (predict, test):
+        done = subprocess.run(
+            [sys.executable, "-m", "bioimageio.core", *shlex.split(line)[1:]],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.squeeze(tifffile.imread("labels.tif")), found["labels"])
 
 
 def test_a_license_that_bioimageio_does_not_know_is_said(painted: Model, tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from napari_dfc.model import Model
 
-__all__ = ["Content", "write"]
+__all__ = ["NETWORK", "Content", "write"]
 
 #: Names of files in the package.
-WEIGHTS, CARD, COVER = "weights.onnx", "README.md", "cover.png"
+WEIGHTS, CARD, COVER, NETWORK = "weights.onnx", "README.md", "cover.png", f"network{ENDING}"
 
 #: Letters of a package's name, at most.
 LONGEST_NAME = 64
@@ -102,7 +102,7 @@ def _write_files(folder: Path, model: Model, content: Content) -> None:
 
     (folder / WEIGHTS).write_bytes(content.onnx)
     (folder / CARD).write_text(content.card, encoding="utf-8")
-    (folder / f"{_plain(content.title)}{ENDING}").write_bytes(model.to_bytes())
+    (folder / NETWORK).write_bytes(model.to_bytes())
     write_picture(folder / COVER, _cover(model, content), overwrite=False)
     for name, values in _test_tensors(content).items():
         np.save(folder / f"test_{name}.npy", values)
@@ -143,7 +143,7 @@ def _description(folder: Path, model: Model, content: Content) -> ModelDescr:
         license=content.license,
         documentation=FileDescr(source=folder / CARD),
         covers=[FileDescr(source=folder / COVER)],
-        attachments=[FileDescr(source=folder / f"{_plain(content.title)}{ENDING}")],
+        attachments=[FileDescr(source=folder / NETWORK)],
         tags=["2d", "semantic-segmentation", "napari-dfc"],
         inputs=[tensor(IMAGE, v0_5.InputTensorDescr, "raw values, as in the file", colors, {"type": "float32"})],
         outputs=[

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from napari_dfc import images
+from napari_dfc import bioimageio_package, images
 from napari_dfc.devices import choose_device, computing
 from napari_dfc.model import MOST_DRIFT, Model, response_to
 from napari_dfc.model_card import Agreement, Card, model_card
@@ -116,13 +118,11 @@ def export(
         write_whole(files_of(path)[1], write_both, overwrite)
         return agreement
 
-    from napari_dfc import bioimageio_package
-
     stem = path.name.removesuffix(BIOIMAGEIO_ENDING)
     content = bioimageio_package.Content(
         title=stem,
         onnx=data,
-        card=model_card(model, stem, _package_usage(path.name, stem), card),
+        card=model_card(model, stem, _package_usage(path.name), card),
         test_image=examples.images[-1][None],
         test_probabilities=probabilities,
         test_labels=labels,
@@ -262,7 +262,7 @@ import onnxruntime
 
 image = iio.imread("image.tif")
 {layout}
-session = onnxruntime.InferenceSession("{name}", providers=["CPUExecutionProvider"])
+session = onnxruntime.InferenceSession({json.dumps(name)}, providers=["CPUExecutionProvider"])
 probabilities, labels = session.run(None, {{"image": image.astype(np.float32)}})
 labels = labels[0]  # (H, W), the numbers of the classes
 ```
@@ -271,7 +271,8 @@ The image may have any number of rows and columns. The file's metadata holds the
 `session.get_modelmeta().custom_metadata_map["napari_dfc.classes"]`."""
 
 
-def _package_usage(name: str, stem: str) -> str:
+def _package_usage(name: str) -> str:
+    quoted = shlex.quote(name)
     return f"""\
 Programs that take bioimage.io models open the package as it is. With bioimageio.core in Python:
 
@@ -280,19 +281,19 @@ import bioimageio.core
 import numpy as np
 
 image = np.load("test_image.npy")  # that of the package; (1, C, H, W) float32, raw values
-sample = bioimageio.core.predict(model="{name}", inputs={{"image": image}})
+sample = bioimageio.core.predict(model={json.dumps(name)}, inputs={{"image": image}})
 labels = np.asarray(sample.members["labels"].data)[0]  # (H, W), the numbers of the classes
 ```
 
 On the command line the same, and the test that it passed when it was made:
 
 ```console
-bioimageio predict {name} --inputs test_image.npy --outputs '["probabilities.tif", "labels.tif"]' --blockwise=False
-bioimageio test {name}
+bioimageio predict {quoted} --inputs test_image.npy --outputs '["probabilities.tif", "labels.tif"]' --blockwise=False
+bioimageio test {quoted}
 ```
 
-The package also holds the network's own file, `{stem}.dfc.safetensors`: with it napari-dfc gives everything that is
-left out here."""
+The package also holds the network's own file, `{bioimageio_package.NETWORK}`: with it napari-dfc gives everything
+that is left out here."""
 
 
 def _by(shape: Sequence[int]) -> str:
