@@ -18,6 +18,9 @@ REQUIRE_GUI = "NAPARI_DFC_REQUIRE_GUI"
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
+#: Doctests that run only with the extra `exchange`.
+NEED_EXCHANGE = ("napari_dfc.exchange.export",)
+
 collect_ignore_glob = [] if find_spec("napari") else ["gui/*"]
 
 
@@ -42,6 +45,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
         if item.get_closest_marker("shared_data") and not SHARED_DATA.is_dir():
             item.add_marker(pytest.mark.skip(reason="the images with ground truth are not beside the checkout"))
+        if item.name in NEED_EXCHANGE and not has_exchange():
+            item.add_marker(pytest.mark.skip(reason="the extra exchange is not installed"))
+
+
+def has_exchange() -> bool:
+    return all(find_spec(name) for name in ("onnx", "onnxruntime", "bioimageio"))
 
 
 def has_display() -> bool:

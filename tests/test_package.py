@@ -102,7 +102,7 @@ def test_readme_and_constraints_agree_with_the_package() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for command in (
         'python -m pip install -c .ci/constraints.txt ".[all]" && napari-dfc demo',
-        'python -m pip install -c .ci/constraints.txt -e ".[all,test]" && python -m pytest',
+        'python -m pip install -c .ci/constraints.txt -e ".[all,exchange,test]" && python -m pytest',
     ):
         assert command in readme
     assert "torch==" in (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The command line: segment, train, apply, demo, info; its options are the settings."""
+"""The command line: segment, train, apply, export, demo, info; its options are the settings."""
 
 from __future__ import annotations
 
@@ -231,6 +231,65 @@ def apply(
     )
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="The network's file, NAME.dfc.safetensors.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="NAME.onnx, for ONNX with a model card beside it, or NAME.bioimageio.zip, for a bioimage.io package.",
+            show_default=False,
+        ),
+    ],
+    image: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="An image to compare on, and to show in the package; by default a piece of a reference."),
+    ] = None,
+    channel_axis: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Axis of the image's channels, where the file doesn't say, counted from 0."),
+    ] = None,
+    author: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Who trained it, for the model card; once for each."),
+    ] = None,
+    license: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Under which you pass the network on, such as CC-BY-4.0, for the model card."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that are there already.")] = False,
+) -> None:
+    """Write a kept network for other programs, once it gives the same labels there: ONNX, or a bioimage.io package."""
+    with _one_line_errors():
+        from napari_dfc.devices import load_torch
+
+        load_torch()
+        from napari_dfc import exchange
+        from napari_dfc.model import load
+
+        if not overwrite:
+            _refuse_existing(exchange.files_of(out))
+        exchange.checked_target(out, overwrite=overwrite)
+        found = load(model)
+        file = None if image is None else _read(image)
+        agreement = exchange.export(
+            found,
+            out,
+            overwrite=overwrite,
+            image=None if file is None else file.data,
+            channel_axis=file.channel_axis if file is not None and channel_axis is None else channel_axis,
+            authors=author or (),
+            license=license,
+        )
+        left_out = f"; drawing to edges, left out, would change {agreement.share_drawn:.1%}" if found.edge_share else ""
+        print(
+            f"{', '.join(map(str, exchange.files_of(out)))}: {len(found.legend)} classes; "
+            f"{agreement.n_other_labels} of {agreement.n_pixels} compared pixels have another class than here{left_out}"
+        )
 
 
 @app.command()

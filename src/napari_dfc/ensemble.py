@@ -83,31 +83,38 @@ class EnsemblePredictor:
         Its weights are copied.
     cancelled : callable, optional
         Asked before each block; once it is true, `Cancelled` is raised.
+
+    Attributes
+    ----------
+    predictors : list of Predictor
+        Of each network.
+    factors, shares : tuple
+        As in `Ensemble`.
     """
 
     def __init__(self, network: Ensemble, cancelled: Callable[[], bool] = lambda: False) -> None:
-        self._factors, self._shares = network.factors, network.shares
+        self.factors, self.shares = network.factors, network.shares
         self._n_clusters = network.n_clusters
-        self._predictors = [Predictor(member, cancelled) for member in network.each()]
+        self.predictors = [Predictor(member, cancelled) for member in network.each()]
 
     def measure(self, *pictures: Picture) -> tuple[Statistics, ...]:
         """Take the statistics of these pictures as the fixed ones, for each network at its own resolution."""
         return tuple(
             each
-            for predictor, factor in zip(self._predictors, self._factors, strict=True)
+            for predictor, factor in zip(self.predictors, self.factors, strict=True)
             for each in predictor.measure(*(_shrunken(picture, factor) for picture in pictures))
         )
 
     def use(self, statistics: tuple[Statistics, ...]) -> None:
         """Take what `measure` has given before as the fixed ones."""
-        for predictor, each in zip(self._predictors, statistics, strict=True):
+        for predictor, each in zip(self.predictors, statistics, strict=True):
             predictor.use((each,))
 
     def drift(self, picture: Picture) -> float:
         """The mean over the networks of what `Predictor.drift` gives."""
         found = [
             predictor.drift(_shrunken(picture, factor))
-            for predictor, factor in zip(self._predictors, self._factors, strict=True)
+            for predictor, factor in zip(self.predictors, self.factors, strict=True)
         ]
         return sum(found) / len(found)
 
@@ -115,7 +122,7 @@ class EnsemblePredictor:
         """The logarithm of the mean probability of every block of a picture."""
         _, height, width = picture.image.shape
         mean = torch.zeros(height, width, self._n_clusters, dtype=picture.image.dtype, device=picture.image.device)
-        for predictor, factor, share in zip(self._predictors, self._factors, self._shares, strict=True):
+        for predictor, factor, share in zip(self.predictors, self.factors, self.shares, strict=True):
             small = _shrunken(picture, factor)
             probabilities = mean.new_empty(*small.image.shape[1:], self._n_clusters)
             for block in predictor.blocks(small):

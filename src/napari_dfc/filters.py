@@ -10,7 +10,7 @@ from torch import Tensor
 
 from napari_dfc.scales import CUT_OFF, N_FILTERS, SIGMAS
 
-__all__ = ["filter_responses"]
+__all__ = ["filter_responses", "gaussian"]
 
 
 def filter_responses(image: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -56,12 +56,18 @@ def filter_responses(image: Tensor, mask: Tensor | None = None) -> Tensor:
     return (responses if weights is None else responses.mul_(weights)).flatten(0, 1)
 
 
-def _smooth(image: Tensor, sigma: float) -> Tensor:
-    """An image (C, H, W) smoothed by a Gaussian."""
+def gaussian(sigma: float) -> Tensor:
+    """Weights of a Gaussian that is cut off, which add up to 1: (2 r + 1,) float64."""
     radius = math.ceil(CUT_OFF * sigma)
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
     kernel = torch.exp(-offsets.square() / (2 * sigma**2))
-    kernel = (kernel / kernel.sum()).to(image.dtype).to(image.device)
+    return kernel / kernel.sum()
+
+
+def _smooth(image: Tensor, sigma: float) -> Tensor:
+    """An image (C, H, W) smoothed by a Gaussian."""
+    kernel = gaussian(sigma).to(image.dtype).to(image.device)
+    radius = len(kernel) // 2
     padded = F.pad(image[:, None], (radius, radius, radius, radius), mode="replicate")  # (C, 1, H + 2 r, W + 2 r)
     return F.conv2d(F.conv2d(padded, kernel[None, None, None]), kernel[None, None, :, None])[:, 0]
 

@@ -15,10 +15,11 @@ from napari_dfc.filters import filter_responses
 from napari_dfc.moments import Moments, folded_classifier, inverse_deviation
 from napari_dfc.network import Component, Network, Normalization, kernel_matrix, padded_image
 from napari_dfc.scales import FILTER_RADIUS
+from napari_dfc.settings import Padding
 from napari_dfc.strips import TILE
 from napari_dfc.winograd import StripConvolution, transformed_kernel
 
-__all__ = ["Block", "DeviceConvolution", "Picture", "Predictor", "Statistics"]
+__all__ = ["Block", "DeviceConvolution", "FixedNetwork", "Picture", "Predictor", "Statistics"]
 
 #: Rows and columns of a block. Blocks lie on a grid that starts at the image's corner, whatever part is asked for: so a
 #: pixel's response is computed in the same way, and is the same bit for bit, in every part that holds it.
@@ -67,6 +68,35 @@ class Statistics(NamedTuple):
     means: tuple[Tensor, ...]
     variances: tuple[Tensor, ...]
     covariance: Tensor
+
+
+class FixedNetwork(NamedTuple):
+    """The arithmetic of a network with fixed statistics, for who computes it elsewhere; all on the CPU.
+
+    Each convolution of the image is followed by ``max(0, .)`` and, but for the last, by ``* scale + shift``; the
+    response is ``slope @ (map - mean) + shift`` of what comes out. Without a convolution the map is the fixed features.
+
+    Parameters
+    ----------
+    padding : {"zeros", "replicate"}
+        What the convolutions see beyond the border, of the image and of each map.
+    kernels : tuple of (p, i, 3, 3) Tensor
+    biases : tuple of (p,) Tensor
+    scales, shifts : tuple of (p,) Tensor
+        One fewer than there are convolutions.
+    mean : (p,) Tensor
+    slope : (q, p) Tensor
+    shift : (q,) Tensor
+    """
+
+    padding: Padding
+    kernels: tuple[Tensor, ...]
+    biases: tuple[Tensor, ...]
+    scales: tuple[Tensor, ...]
+    shifts: tuple[Tensor, ...]
+    mean: Tensor
+    slope: Tensor
+    shift: Tensor
 
 
 class Predictor:
@@ -138,6 +168,20 @@ class Predictor:
         for layer, component in enumerate(self._components):
             self._fix(component, only.means[layer], only.variances[layer])
         self._fix_classifier(only)
+
+    def fixed(self) -> FixedNetwork:
+        """What is computed for each pixel, once statistics are fixed."""
+        n_between = max(len(self._components) - 1, 0)
+        return FixedNetwork(
+            padding=self._padding,
+            kernels=tuple(each.kernel.cpu() for each in self._components),
+            biases=tuple(each.bias.cpu() for each in self._components),
+            scales=tuple(each.cpu() for each in self._scales[:n_between]),
+            shifts=tuple(each.cpu() for each in self._shifts[:n_between]),
+            mean=self._mean.cpu(),
+            slope=self._slope.cpu(),
+            shift=self._classifier.shift.cpu(),
+        )
 
     def drift(self, picture: Picture) -> float:
         r"""How little the features of a picture have in common with those that the fixed statistics were taken of.
