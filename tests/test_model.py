@@ -238,3 +238,24 @@ def test_drift_is_one_less_the_overlap_of_normal_distributions() -> None:
         overlaps.append(float(torch.trapezoid((densities[0] * densities[1]).sqrt(), grid)))
     assert predictor.drift(here) == pytest.approx(1 - np.mean(overlaps), abs=1e-3)
     assert predictor.drift(there) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("n_networks", "extractor"), [(2, "convolutions"), (4, "convolutions"), (2, "both")])
+def test_receptive_radius_is_how_far_a_pixel_sees(n_networks: int, extractor: str) -> None:
+    random = np.random.default_rng(0)
+    image, painted = random.random((64, 200)), np.zeros((64, 200), dtype=np.uint8)
+    painted[4, 4:60], painted[40, 4:60] = 1, 2
+    options = {
+        "n_networks": n_networks,
+        "extractor": extractor,
+        "max_iterations": 3,
+        "n_channels": 8,
+        "padding": "zeros",
+    }
+    model = dfc.segment(image, scribbles=painted, preset="fast", edge_share=0, **options).model()
+    changed = image.copy()
+    changed[:, :60] += 3  # 60 is a border of squares, from which all see as far as they can
+    seen = np.flatnonzero((model.predict(image).confidence != model.predict(changed).confidence).any(0)).max()
+    assert seen < 60 + model.receptive_radius
+    if extractor == "convolutions":  # what fixed filters see at their rim is too little to be counted on
+        assert seen >= 60 + model.receptive_radius - max(model.factors)

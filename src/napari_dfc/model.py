@@ -398,7 +398,12 @@ class Model:
         """How many pixels away the farthest pixel lies that a pixel's response sees."""
         depths = depths_of(self.settings.extractor, self.settings.n_conv, self.factors)
         factors = self.factors or (1,)
-        return max((depth or FILTER_RADIUS) * factor for depth, factor in zip(depths, factors, strict=True))
+        # a pixel's probabilities are interpolated between its own square and those beside it
+        between = [factor + factor // 2 - 1 if factor > 1 else 0 for factor in factors]
+        return max(
+            (depth or FILTER_RADIUS) * factor + beside
+            for depth, factor, beside in zip(depths, factors, between, strict=True)
+        )
 
     def network(self) -> Network | Ensemble:
         """The network or networks with their weights, on the CPU."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -180,12 +181,10 @@ def _left_out(model: Model, card: Card) -> str:
 def seam_margin(model: Model) -> int:
     """Pixels from a border that is none of the image's, beyond which all is as if there were none.
 
-    Of a network at a fraction of the resolution, a pixel is made of the squares around it, and these see their own
-    radius. The margin is a multiple of the largest square.
+    A multiple of the largest square of pixels that a network sees as one.
     """
     factor = max(model.factors or (1,))
-    reach = model.receptive_radius + (2 * factor if factor > 1 else 0)
-    return -(-reach // factor) * factor
+    return math.ceil(model.receptive_radius / factor) * factor
 
 
 def _trust(most_drift: float) -> str:
