@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_dfc import bioimageio_package, images
 from napari_dfc.devices import choose_device, computing
-from napari_dfc.model import MOST_DRIFT, Model, response_to
+from napari_dfc.model import MOST_DRIFT, Model
 from napari_dfc.model_card import Agreement, Card, model_card
+from napari_dfc.model_tensors import response_to
 from napari_dfc.onnx_graph import IMAGE, onnx_model
 from napari_dfc.whole_files import write_whole
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -22,42 +22,23 @@ from napari_dfc.ensemble import EnsemblePredictor, predictor_for
 from napari_dfc.legend import Legend
 from napari_dfc.memory import prediction_plan
 from napari_dfc.model_document import FORMAT, checked
+from napari_dfc.model_tensors import PATCH, Golden, Tensors, check_golden, n_weights, response_to
 from napari_dfc.network import Ensemble, Network
 from napari_dfc.numbering import apply_numbers
 from napari_dfc.prediction import Picture, Predictor, Statistics
 from napari_dfc.result import KeptResponse, Segmentation, depths_of, network_for, tensors_of
-from napari_dfc.scales import FILTER_RADIUS, N_FILTERS
+from napari_dfc.scales import FILTER_RADIUS
 from napari_dfc.settings import Settings
 
-__all__ = ["MOST_DRIFT", "Golden", "Model", "load", "model_of", "versions"]
+__all__ = ["MOST_DRIFT", "Model", "load", "model_of", "versions"]
 
 WhichStatistics = Literal["reference", "image"]
-
-#: Rows and columns of the golden patch.
-PATCH = 32
 
 #: Classes that a network in words names, at most.
 SHOWN = 6
 
-#: Difference of a golden patch's response from what it was when it was saved, at most.
-MOST_OFF = 1e-4
-
 #: `Segmentation.drift` above which a result says that it should not be trusted; see docs/benchmarks.md.
 MOST_DRIFT = 0.1
-
-
-class Golden(NamedTuple):
-    """A piece of a reference image and what the network says of it, by which a loaded network is checked.
-
-    Parameters
-    ----------
-    patch : (C, h, w) Tensor of float32
-        Scaled channels.
-    response : (h, w, q) Tensor of float32
-    """
-
-    patch: Tensor
-    response: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,7 +277,7 @@ class Model:
             "pixel_size": None if self.pixel_size is None else list(self.pixel_size),
             "versions": dict(self.versions),
         }
-        return model_file.pack(document, self._tensors())
+        return model_file.pack(document, Tensors(self.weights, self.statistics, self.golden).named())
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Model:
@@ -304,8 +285,9 @@ class Model:
         document, tensors = model_file.unpack(data)
         found = checked(document)
         arguments, settings = found["architecture"]["arguments"], found["settings"]
-        if 4 * _n_weights(arguments) > len(data):  # before networks of that size are made
+        if 4 * n_weights(arguments) > len(data):  # before networks of that size are made
             raise ValueError("the network's file holds fewer weights than the network that it describes has")
+        kept = Tensors.of(tensors, len(arguments["factors"] or (1,)))
         model = cls(
             legend=found["classes"],
             settings=settings,
@@ -315,9 +297,9 @@ class Model:
             numbers=found["channel_classes"],
             edge_share=found["edge_share"],
             factors=arguments["factors"],
-            weights=_below(tensors, "weights"),
-            statistics=_statistics_of(tensors, len(arguments["factors"] or (1,))),
-            golden=Golden(_named(tensors, "golden/patch"), _named(tensors, "golden/response")),
+            weights=kept.weights,
+            statistics=kept.statistics,
+            golden=kept.golden,
             iterations=found["iterations"],
             references=found["references"],
             versions=found["versions"],
@@ -329,7 +311,9 @@ class Model:
         n_networks = 0 if settings.extractor == "filters" else settings.n_networks
         if model.factors is not None and len(model.factors) != n_networks + (settings.extractor != "convolutions"):
             raise ValueError("the network's file describes a network that does not go with its settings")
-        model._check(tensors)
+        n_inputs, n_clusters = len(model.offset), len(model.numbers)
+        kept.check(network_for(n_inputs, settings, n_clusters, model.factors), n_inputs, tensors)
+        check_golden(model.golden, model.predictor())
         if found["receptive_radius"] != model.receptive_radius:
             raise ValueError("the network's file says that its network sees further, or less far, than it does")
         return model
@@ -346,52 +330,6 @@ class Model:
             "extractor": settings.extractor,
             "factors": None if self.factors is None else list(self.factors),
         }
-
-    def _tensors(self) -> dict[str, Tensor]:
-        """All of them, under their names in the file."""
-        found = {f"weights/{name}": weight for name, weight in self.weights.items()}
-        for index, each in enumerate(self.statistics):
-            for layer, (mean, variance) in enumerate(zip(each.means, each.variances, strict=True)):
-                found[f"statistics/{index}/mean/{layer}"] = mean
-                found[f"statistics/{index}/variance/{layer}"] = variance
-            found[f"statistics/{index}/covariance"] = each.covariance
-        return {**found, "golden/patch": self.golden.patch, "golden/response": self.golden.response}
-
-    def _check(self, tensors: Mapping[str, Tensor]) -> None:
-        """That a file's tensors are those of this network, and that it still says of the golden patch what it said."""
-        network = network_for(len(self.offset), self.settings, len(self.numbers), self.factors)
-        members = network.each() if isinstance(network, Ensemble) else [network]
-        patch = self.golden.patch
-        if (
-            patch.ndim != 3
-            or patch.shape[0] != len(self.offset)
-            or not 0 < min(patch.shape) <= max(patch.shape[1:]) <= PATCH
-        ):
-            raise ValueError("the network's file holds a golden patch of another kind than the network's images")
-        single, double = torch.float32, torch.float64
-        wanted = {f"weights/{name}": (single, tuple(each.shape)) for name, each in network.state_dict().items()}
-        for index, member in enumerate(members):
-            width = member.n_channels
-            for layer in range(max(member.n_conv, 1)):
-                wanted[f"statistics/{index}/mean/{layer}"] = double, (width,)
-                wanted[f"statistics/{index}/variance/{layer}"] = double, (width,)
-            wanted[f"statistics/{index}/covariance"] = double, (width, width)
-        wanted["golden/patch"] = single, tuple(patch.shape)
-        wanted["golden/response"] = single, (*patch.shape[1:], len(self.numbers))
-        present = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
-        wrong = sorted(name for name in {*wanted, *present} if wanted.get(name) != present.get(name))
-        if wrong:
-            raise ValueError(f"the network's file holds {wrong[0]} otherwise than the network that it describes")
-        if any(bool((variance < 0).any()) for each in self.statistics for variance in each.variances):
-            raise ValueError("the network's file holds negative variances")
-        with computing(choose_device("cpu"), precision="float32"), torch.no_grad():
-            response = response_to(self.predictor(), patch)
-        off = float((response - self.golden.response).abs().max())
-        if not off <= MOST_OFF:
-            raise ValueError(
-                f"the network says something else of its golden patch than when it was saved (by up to {off:.1g}); "
-                "another version of PyTorch may compute otherwise"
-            )
 
     @property
     def receptive_radius(self) -> int:
@@ -498,51 +436,9 @@ def load(path: str | Path) -> Model:
         raise ValueError(f"{path} cannot be used: {error}") from error
 
 
-def _n_weights(arguments: Mapping[str, Any]) -> int:
-    """How many weights the networks have at least that these arguments describe."""
-    n_inputs, width, n_clusters = (arguments[name] for name in ("n_inputs", "n_channels", "n_clusters"))
-    total = 0
-    for depth in depths_of(arguments["extractor"], arguments["n_conv"], arguments["factors"]):
-        features = width if depth else N_FILTERS * n_inputs
-        total += 9 * n_inputs * width * (depth > 0) + 9 * width**2 * max(depth - 1, 0) + features * n_clusters
-        total += features**2  # of the statistics
-    return total
-
-
-def _named(tensors: Mapping[str, Tensor], name: str) -> Tensor:
-    if name not in tensors:
-        raise ValueError(f"the network's file lacks {name}")
-    return tensors[name]
-
-
-def _below(tensors: Mapping[str, Tensor], folder: str) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{folder}/"): each for name, each in tensors.items() if name.startswith(f"{folder}/")}
-
-
-def _statistics_of(tensors: Mapping[str, Tensor], n_networks: int) -> tuple[Statistics, ...]:
-    found = []
-    for index in range(n_networks):
-        here = _below(tensors, f"statistics/{index}")
-        layers = range(len(_below(here, "mean")))
-        means, variances = (tuple(_named(here, f"{what}/{layer}") for layer in layers) for what in ("mean", "variance"))
-        found.append(Statistics(means, variances, _named(here, "covariance")))
-    return tuple(found)
-
-
 def _middle(part: slice) -> slice:
     start = part.start + max(part.stop - part.start - PATCH, 0) // 2
     return slice(start, min(start + PATCH, part.stop))
-
-
-def response_to(predictor: Predictor | EnsemblePredictor, patch: Tensor) -> Tensor:
-    """What a network says of a small image of its own, (h, w, q)."""
-    found: Tensor | None = None
-    for block in predictor.blocks(Picture(patch)):
-        if found is None:
-            found = torch.empty(*patch.shape[1:], block.values.shape[-1])
-        found[block.rows, block.columns] = block.values
-    assert found is not None
-    return found
 
 
 def versions() -> dict[str, str]:
