@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +29,16 @@ from napari_dfc.settings import Settings
 if TYPE_CHECKING:
     from napari_dfc.model import Model
 
-__all__ = ["LOSS_NAMES", "KeptResponse", "Segmentation", "depths_of", "network_for", "tensors_of"]
+__all__ = [
+    "LOSS_NAMES",
+    "KeptProbabilities",
+    "KeptResponse",
+    "Segmentation",
+    "best_of",
+    "depths_of",
+    "network_for",
+    "tensors_of",
+]
 
 #: Columns of `Segmentation.losses`.
 LOSS_NAMES = ("similarity", "continuity", "scribble", "total")
@@ -84,7 +93,7 @@ class Segmentation:
     ended: str
     note: str
     record: Mapping[str, Any]
-    _response: KeptResponse | KeptPieces = field(repr=False)
+    _response: KeptResponse | KeptPieces | KeptProbabilities = field(repr=False)
     _run_numbers: NDArray[np.uint64] = field(repr=False)
     _numbers: NDArray[np.uint64] = field(repr=False)
     drift: float = math.nan
@@ -235,6 +244,17 @@ class Segmentation:
         return self._response.probabilities()
 
 
+class KeptProbabilities(NamedTuple):
+    """Confidence and margin of a result whose network alone would not give them again."""
+
+    first: NDArray[np.float32]
+    margin: NDArray[np.float32]
+
+    def probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As `KeptResponse.probabilities`."""
+        return self.first, self.margin
+
+
 @dataclass(frozen=True, eq=False)
 class KeptResponse:
     """What it takes to compute a kept map's response once more: small, unlike the response itself."""
@@ -272,17 +292,24 @@ class KeptResponse:
             return self._at_edges[1:]
         first, margin = (np.empty(self.plane.shape, dtype=np.float32) for _ in range(2))
         for rows, columns, shares in self._blocks():
-            first[rows, columns], margin[rows, columns] = _best(shares)
+            first[rows, columns], margin[rows, columns] = best_of(shares)
         if self.known is not None:
             first[~self.known] = margin[~self.known] = np.nan
         return first, margin
 
-    @cached_property
-    def _at_edges(self) -> tuple[NDArray[np.integer[Any]], NDArray[np.float32], NDArray[np.float32]]:
-        """Winning channel, its probability and distance, where each pixel takes `edge_share` from its basin."""
+    def shares(self) -> NDArray[np.float32]:
+        """The probability of every channel at each pixel, (H, W, q); of no use where nothing is known.
+
+        Raises
+        ------
+        Cancelled
+            Nobody waits any more.
+        """
         shares = np.empty((*self.plane.shape, self.n_clusters), dtype=np.float32)
         for rows, columns, values in self._blocks():
             shares[rows, columns] = values
+        if not self.edge_share:
+            return shares
         contrast = contrast_of(self.plane)
         if self.cancelled():
             raise Cancelled
@@ -291,10 +318,13 @@ class KeptResponse:
         for channel in np.moveaxis(shares, -1, 0):
             means = means_over(basins, channel[None])[:, 0]
             channel[inside] += self.edge_share * (means[basins[inside] - 1] - channel[inside])
-        first, margin = _best(shares)
-        if self.known is not None:
-            first[~self.known] = margin[~self.known] = np.nan
-        return shares.argmax(-1), first, margin
+        return shares
+
+    @cached_property
+    def _at_edges(self) -> tuple[NDArray[np.integer[Any]], NDArray[np.float32], NDArray[np.float32]]:
+        """Winning channel, its probability and distance, where each pixel takes `edge_share` from its basin."""
+        shares = self.shares()
+        return shares.argmax(-1), *best_of(shares, self.known)
 
     def _blocks(self) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
         """Rows, columns and softmax of every block of the image."""
@@ -316,12 +346,16 @@ class KeptResponse:
                 yield block.rows, block.columns, block.values.softmax(-1).cpu().numpy()
 
 
-def _best(shares: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The largest of all channels (..., q), and its distance to the second."""
-    if shares.shape[-1] == 1:
-        return shares[..., 0], shares[..., 0]
-    best = np.partition(shares, -2, axis=-1)[..., -2:]
-    return best[..., 1], best[..., 1] - best[..., 0]
+def best_of(
+    shares: NDArray[np.float32], known: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The largest of all channels (H, W, q) and its distance to the second; NaN where nothing is known."""
+    best = np.partition(shares, -2, axis=-1)[..., -2:] if shares.shape[-1] > 1 else shares
+    first = best[..., -1].copy()
+    margin = first - best[..., 0] if shares.shape[-1] > 1 else first.copy()
+    if known is not None:
+        first[~known] = margin[~known] = np.nan
+    return first, margin
 
 
 def depths_of(extractor: str, n_conv: int, factors: tuple[int, ...] | None) -> list[int]:
