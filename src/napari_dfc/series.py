@@ -17,7 +17,7 @@ from napari_dfc.result import KeptProbabilities, KeptResponse, Segmentation, bes
 if TYPE_CHECKING:
     from napari_dfc.model import Model
 
-__all__ = ["predict_series", "unchanged"]
+__all__ = ["check_smoothing", "predict_series", "unchanged"]
 
 #: Width of the Gaussian over which two frames are compared, in pixels.
 SIGMA = 1.0
@@ -90,12 +90,17 @@ def predict_series(
     >>> flicker(smooth) < flicker(plain)
     True
     """
-    if not 0 <= smoothing < 1:
-        raise ValueError(f"smoothing is {smoothing}; accepted is a number from 0 to below 1")
+    check_smoothing(smoothing)
     if not isinstance(frames, Iterable):
         raise TypeError(f"frames is of type {type(frames).__name__}; accepted are an array or any iterable of images")
     options = {"mask": mask, "channel_axis": channel_axis, "statistics": statistics}
     return _results(model, frames, smoothing, name, {**options, "device": device, "threads": threads})
+
+
+def check_smoothing(smoothing: float) -> None:
+    """Raise a ValueError where it is out of range."""
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"smoothing is {smoothing}; accepted is a number from 0 to below 1")
 
 
 def _results(
