@@ -352,11 +352,11 @@ def test_pixel_sizes_of_the_references_are_kept(images: Path, tmp_path: Path) ->
 
 @pytest.fixture
 def film(tmp_path: Path) -> Path:
-    """Two depths at three times, with channels and a pixel size, as ImageJ writes them."""
+    """Two places at three times, with noise of their own, channels and a pixel size, as ImageJ writes them."""
     image = read_sample("stained_tissue").image
-    data = np.stack(
-        [[image[30 * time : 30 * time + 50, 20 * depth : 20 * depth + 60] for depth in (0, 1)] for time in range(3)]
-    )
+    noise = np.random.default_rng(0).normal(0, 60, (3, 2, 50, 60, 3))
+    data = np.stack([image[:50, :60], image[60:110, 80:140]]) + noise
+    data = data.clip(0, 255).astype(np.uint8)
     path = tmp_path / "film.tif"
     options = {"metadata": {"axes": "TZCYX", "unit": "um"}, "resolution": (1 / 0.5, 1 / 0.5)}
     tifffile.imwrite(path, np.ascontiguousarray(np.moveaxis(data, -1, 2)), imagej=True, **options)
@@ -393,6 +393,8 @@ def test_smoothing_goes_through_time_and_not_through_depth(network: Path, film: 
     for depth in range(2):
         results = model.predict_series(data[:, depth], smoothing=0.5, channel_axis=0)
         assert np.array_equal(found[:, depth], [each.labels for each in results])
+    plain = [model.predict(data[2, depth], channel_axis=0).labels for depth in range(2)]
+    assert not np.array_equal(found[2], plain)
     other = call("apply", network, film, "-o", tmp_path)
     assert "is not what this network made of" in other.stderr
 
