@@ -345,3 +345,74 @@ def test_pixel_sizes_of_the_references_are_kept(images: Path, tmp_path: Path) ->
     path = tmp_path / "a.dfc.safetensors"
     assert call("train", images / "sized.tif", "-o", path, "--n-groups", 2, *QUICK).exit_code == 0
     assert dfc.load(path).pixel_size == pytest.approx((0.25, 0.5))
+
+
+# ---------------------------------------------------------------------- time series and stacks
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    """Two places at three times, with noise of their own, channels and a pixel size, as ImageJ writes them."""
+    image = read_sample("stained_tissue").image
+    noise = np.random.default_rng(0).normal(0, 60, (3, 2, 50, 60, 3))
+    data = np.stack([image[:50, :60], image[60:110, 80:140]]) + noise
+    data = data.clip(0, 255).astype(np.uint8)
+    path = tmp_path / "film.tif"
+    options = {"metadata": {"axes": "TZCYX", "unit": "um"}, "resolution": (1 / 0.5, 1 / 0.5)}
+    tifffile.imwrite(path, np.ascontiguousarray(np.moveaxis(data, -1, 2)), imagej=True, **options)
+    return path
+
+
+def test_a_stack_gets_one_file_of_labels_with_its_axes_and_one_row(network: Path, film: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = call("apply", network, film, "-o", out)
+    assert result.exit_code == 0, result.output
+    with tifffile.TiffFile(out / "film_labels.tif") as tiff:
+        assert tiff.series[0].axes == "TZYX"
+    file = read_labels(out / "film_labels.tif")
+    model, data = dfc.load(network), read_image(film).data
+    expected = [[model.predict(data[time, depth], channel_axis=0) for depth in range(2)] for time in range(3)]
+    assert np.array_equal(file.labels, [[each.labels for each in row] for row in expected])
+    assert file.labels.dtype == np.uint8
+    assert file.pixel_size == (pytest.approx(0.5), pytest.approx(0.5))
+    drifts = [each.drift for row in expected for each in row]
+    assert file.record["series"] == {"axes": "TZ", "smoothing": 0.0, "drift": pytest.approx(drifts)}
+    (row,) = rows_of(out / "results.csv")
+    assert float(row["drift"]) == pytest.approx(np.mean(drifts), rel=1e-4)
+    for entry in model.legend:
+        assert int(row[f"{entry.name} (pixels)"]) == np.sum(file.labels == entry.number)
+    again = call("apply", network, film, "-o", out)
+    assert "0 images segmented, 1 kept from before" in again.stdout
+    assert rows_of(out / "results.csv")[0] == {**row, "state": "kept"}
+
+
+def test_smoothing_goes_through_time_and_not_through_depth(network: Path, film: Path, tmp_path: Path) -> None:
+    assert call("apply", network, film, "-o", tmp_path, "--smoothing", 0.5).exit_code == 0
+    found = read_image(tmp_path / "film_labels.tif").data
+    model, data = dfc.load(network), read_image(film).data
+    for depth in range(2):
+        results = model.predict_series(data[:, depth], smoothing=0.5, channel_axis=0)
+        assert np.array_equal(found[:, depth], [each.labels for each in results])
+    plain = [model.predict(data[2, depth], channel_axis=0).labels for depth in range(2)]
+    assert not np.array_equal(found[2], plain)
+    other = call("apply", network, film, "-o", tmp_path)
+    assert "is not what this network made of" in other.stderr
+
+
+def test_planes_unlike_the_references_are_counted(network: Path, tmp_path: Path) -> None:
+    image = read_sample("stained_tissue").image
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([image, 255 - image, 255 - image]), photometric="rgb")
+    result = call("apply", network, tmp_path / "a.tif", "-o", tmp_path / "out")
+    assert "2 of 3 planes are unlike the references" in result.stdout
+
+
+def test_a_stack_that_fails_says_at_which_frame(network: Path, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, 20, 30), dtype=np.uint8))
+    result = call("apply", network, tmp_path / "a.tif", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "a.tif: frame 1: the image has 1 channel; accepted are 3" in result.stderr
+    assert not list((tmp_path / "out").glob("*.tif"))
+    assert_refused(
+        call("apply", network, tmp_path / "a.tif", "-o", tmp_path / "out", "--smoothing", 1),
+        "smoothing is 1.0; accepted is a number from 0 to below 1",
+    )

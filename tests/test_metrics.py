@@ -12,6 +12,7 @@ from napari_dfc.metrics import (
     best_overlaps,
     boundary_f_measure,
     class_mean_iou,
+    flicker,
     object_f1,
     published_mean_iou,
     published_overlaps,
@@ -129,6 +130,54 @@ def test_other_numbers_for_the_same_segmentation_change_no_measure(labels: np.nd
 def test_variation_of_information_of_halves_by_hand() -> None:
     one, other = np.array([[1, 1, 1, 1]]), np.array([[1, 1, 2, 2]])
     assert sum(variation_of_information(one, other)) == pytest.approx(math.log2(2))
+
+
+# two rows, three columns, three frames; columns: still, changes twice, has no label in the second frame
+SERIES = np.array([[[1, 1, 3], [1, 2, 3]], [[1, 2, 0], [1, 2, 0]], [[1, 1, 3], [1, 2, 4]]])
+
+
+def test_flicker_by_hand() -> None:
+    # pairs of labels: 4 between the first two frames, 4 between the last two; one pixel changes in each
+    assert flicker(SERIES) == pytest.approx(2 / 8)
+    assert flicker(SERIES[[0, 2]]) == pytest.approx(1 / 6)  # 3 becomes 4
+    assert flicker(SERIES[[0, 0, 0]]) == 0
+
+
+def test_flicker_counts_static_pixels_only() -> None:
+    left = np.array([[True, False, True], [True, True, True]])
+    assert flicker(SERIES, left) == 0  # what changes is left out, and the last column has no label
+    top = np.array([[True, True, True], [False, False, False]])
+    assert flicker(SERIES, top) == pytest.approx(2 / 4)
+    between = np.stack([top, ~top])  # the upper row at first, then the lower one
+    assert flicker(SERIES, between) == pytest.approx((1 + 0) / (2 + 2))
+
+
+@settings(deadline=None, max_examples=40)
+@given(arrays(np.uint8, (4, 3, 5), elements=st.integers(0, 3)), arrays(np.bool_, (3, 3, 5)))
+def test_flicker_is_that_of_a_plain_count(labels: np.ndarray, static: np.ndarray) -> None:
+    found = [
+        labels[index] != labels[index[0] + 1, index[1], index[2]]
+        for index in map(tuple, np.argwhere(static).tolist())
+        if labels[index] and labels[index[0] + 1, index[1], index[2]]
+    ]
+    if found:
+        assert flicker(labels, static) == pytest.approx(sum(found) / len(found))
+    else:
+        with pytest.raises(ValueError, match="no static pixel has a label"):
+            flicker(labels, static)
+
+
+def test_series_that_cannot_flicker_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"labels has shape \(2, 3\); accepted is \(T, H, W\) of two frames or more"):
+        flicker(SERIES[0])
+    with pytest.raises(ValueError, match=r"labels has shape \(1, 2, 3\)"):
+        flicker(SERIES[:1])
+    with pytest.raises(TypeError, match="labels has values of type float64"):
+        flicker(SERIES.astype(float))
+    with pytest.raises(TypeError, match="static has values of type int64; accepted is bool"):
+        flicker(SERIES, np.ones((2, 3), dtype=np.int64))
+    with pytest.raises(ValueError, match=r"static has shape \(3, 2, 3\); accepted are \(2, 3\) and \(2, 2, 3\)"):
+        flicker(SERIES, np.ones((3, 2, 3), dtype=bool))
 
 
 @pytest.mark.parametrize("measure", [best_overlaps, class_mean_iou, boundary_f_measure, object_f1])

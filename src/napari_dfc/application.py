@@ -1,9 +1,13 @@
-"""A kept network over many files: side by side, taken up again after an interruption, one bad file among many told."""
+"""A kept network over many files: side by side, taken up again after an interruption, one bad file among many told.
+
+A file that holds a time series or a stack gets label maps of all its planes, in one file.
+"""
 
 from __future__ import annotations
 
 import csv
 import glob
+import hashlib
 import io
 import os
 import threading
@@ -13,14 +17,17 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dfc.devices import choose_device
-from napari_dfc.files import IMAGE_SUFFIXES, read_image, read_labels, write_labels
+from napari_dfc.files import IMAGE_SUFFIXES, ImageFile, read_labels, write_labels
 from napari_dfc.legend import Legend
-from napari_dfc.model import Model, load
+from napari_dfc.model import MOST_DRIFT, Model, load
+from napari_dfc.series import check_smoothing
+from napari_dfc.stacks import StackFile, open_image
 from napari_dfc.whole_files import discard_leftovers, write_whole
 
 __all__ = ["Applied", "Job", "apply", "rows_of_table", "sources_of", "write_table"]
@@ -43,6 +50,8 @@ class Job:
         Of each process.
     overwrite : bool
         Replace results, also those of this network.
+    smoothing : float
+        Of time series; see `predict_series`.
     """
 
     model: Path
@@ -51,6 +60,7 @@ class Job:
     device: str = "auto"
     threads: int = 0
     overwrite: bool = False
+    smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,9 +76,9 @@ class Applied:
     note : str
         What should be known about it, or why it failed.
     drift : float
-        See `Segmentation.drift`.
+        See `Segmentation.drift`; of a stack, the mean over its planes.
     areas : mapping of int to int
-        Pixels of every class.
+        Pixels of every class; of a stack, in all planes together.
     pixel_area : float
         Of a pixel, in square micrometers; NaN where the file doesn't say.
     """
@@ -143,9 +153,10 @@ def apply(job: Job, sources: Sequence[Path], targets: Sequence[Path], jobs: int 
     Raises
     ------
     OSError, ValueError
-        As `load`, or a device that is not there, before the first image. What goes wrong with an image is in what is
-        yielded.
+        As `load` and `check_smoothing`, or a device that is not there, before the first image. What goes wrong with an
+        image is in what is yielded.
     """
+    check_smoothing(job.smoothing)
     choose_device(job.device)
     for folder in {target.parent for target in targets}:
         discard_leftovers(folder)
@@ -271,20 +282,84 @@ def _apply(model: Model, job: Job, source: Path, target: Path) -> Applied:
     try:
         if target.exists() and not job.overwrite:
             return _kept(model, job, source, target)
-        file = read_image(source)
-        result = model.predict(
-            file.data,
-            channel_axis=file.channel_axis if job.channel_axis is None else job.channel_axis,
-            statistics=job.statistics,  # type: ignore[arg-type]
-            device=job.device,
-            threads=job.threads,
-            name=source.name,
+        file = open_image(source, job.channel_axis)
+        found = _of_stack(model, job, file) if isinstance(file, StackFile) else _of_image(model, job, file, source)
+        record = {**found.record, "source": _source(source, job)}
+        write_labels(
+            target,
+            found.labels,
+            pixel_size=file.pixel_size,
+            record=record,
+            axes=found.axes,
+            overwrite=job.overwrite,
         )
-        record = {**result.record, "source": _source(source, job)}
-        write_labels(target, result.labels, pixel_size=file.pixel_size, record=record, overwrite=job.overwrite)
     except (ValueError, TypeError, OSError, MemoryError, RuntimeError) as error:  # the last of PyTorch, short of memory
         return Applied(source, target, "failed", " ".join(str(error).split()) or type(error).__name__)
-    return Applied(source, target, "done", result.note, result.drift, _areas(result.labels), _area(file.pixel_size))
+    return Applied(source, target, "done", found.note, found.drift, _areas(found.labels), _area(file.pixel_size))
+
+
+class _Labeled(NamedTuple):
+    """What the network makes of a file."""
+
+    labels: NDArray[np.unsignedinteger[Any]]
+    axes: str
+    record: Mapping[str, Any]
+    drift: float
+    note: str
+
+
+def _of_image(model: Model, job: Job, file: ImageFile, source: Path) -> _Labeled:
+    result = model.predict(
+        file.data,
+        channel_axis=file.channel_axis if job.channel_axis is None else job.channel_axis,
+        statistics=job.statistics,  # type: ignore[arg-type]
+        device=job.device,
+        threads=job.threads,
+        name=source.name,
+    )
+    return _Labeled(result.labels, "YX", result.record, result.drift, result.note)
+
+
+def _of_stack(model: Model, job: Job, file: StackFile) -> _Labeled:
+    """The planes one after the other; only their label maps are kept."""
+    labels: NDArray[np.unsignedinteger[Any]] | None = None
+    drifts = np.full(file.shape, np.nan)
+    digest = hashlib.sha256()
+    for places in file.series():
+        results = model.predict_series(
+            file.planes(places),
+            smoothing=job.smoothing,
+            channel_axis=file.channel_axis,
+            statistics=job.statistics,
+            device=job.device,
+            threads=job.threads,
+            name=file.path.name,
+        )
+        for place, result in zip(places, results, strict=True):
+            if labels is None:
+                dtype = np.min_scalar_type(max(model.legend.numbers))
+                labels = np.zeros((*file.shape, *result.labels.shape), dtype=dtype)
+            labels[place], drifts[place] = result.labels, result.drift
+            digest.update(result.record["image"]["sha256"].encode())
+    assert labels is not None  # a stack has a plane
+    drift, note = float(drifts.mean()), _note_of_stack(drifts)
+    image = {"name": file.path.name, "sha256": digest.hexdigest(), "shape": list(labels.shape)}
+    known = {"image": image, "drift": None if np.isnan(drift) else drift, "note": note}
+    by_plane = [None if np.isnan(each) else each for each in drifts.ravel().tolist()]
+    series = {"axes": file.axes, "smoothing": job.smoothing, "drift": by_plane}
+    record = {**result.record, **known, "series": series}
+    return _Labeled(labels, f"{file.axes}YX", record, drift, note)
+
+
+def _note_of_stack(drifts: NDArray[np.float64]) -> str:
+    unlike = np.count_nonzero(drifts > MOST_DRIFT)
+    if not unlike:
+        return ""
+    return (
+        f"{unlike} of {drifts.size} planes are unlike the references (drift up to {drifts.max():.2f}; up to "
+        f"{MOST_DRIFT:g} is usual): look at the result before you trust it. Where only the exposure is another, "
+        'statistics="image" can help; else train on such planes too'
+    )
 
 
 def _kept(model: Model, job: Job, source: Path, target: Path) -> Applied:
@@ -313,6 +388,7 @@ def _source(path: Path, job: Job) -> dict[str, Any]:
         "bytes": state.st_size,
         "changed": state.st_mtime_ns,
         "channel_axis": job.channel_axis,
+        "smoothing": job.smoothing,
     }
 
 

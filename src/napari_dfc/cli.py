@@ -174,6 +174,13 @@ def apply(
             "which makes up for another exposure."
         ),
     ] = "reference",
+    smoothing: Annotated[
+        float,
+        typer.Option(
+            help="Of time series: where the image has not changed, a pixel takes this share of its probabilities from "
+            "the frame before, which makes it flicker less in noise; 0 to below 1."
+        ),
+    ] = 0.0,
     jobs: Annotated[int, typer.Option(help="Processes at once; 0 takes one for each processor core.", min=0)] = 1,
     device: Annotated[DeviceName, typer.Option(help="Where it is computed.")] = "auto",
     channel_axis: Annotated[
@@ -183,6 +190,9 @@ def apply(
     overwrite: Annotated[bool, typer.Option(help="Replace results that are there already.")] = False,
 ) -> None:
     """Give images the classes of a kept network: label maps, and a table of areas and drift.
+
+    A file that holds a time series or a stack gets one file of all its planes, and a row with the areas of all
+    together and the mean drift.
 
     Interrupted, the same call goes on where it was: what this network has written already is kept.
     """
@@ -207,7 +217,7 @@ def apply(
         _refuse_twice(targets)
         _refuse_inputs(targets, sources)
         jobs = jobs or os.cpu_count() or 1
-        job = Job(model, statistics, channel_axis, device, 1 if jobs > 1 else 0, overwrite)
+        job = Job(model, statistics, channel_axis, device, 1 if jobs > 1 else 0, overwrite, smoothing)
         console = Console(stderr=True)
         made = apply_to(job, sources, targets, jobs)
         found = list(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from napari_dfc.moments import Moments
 from napari_dfc.network import Ensemble, Network
 from napari_dfc.passes import AutogradPass, Found, Losses, Pass, Task, cluster_dtype
 from napari_dfc.prediction import Block, Picture, Predictor, Statistics
@@ -110,22 +111,25 @@ class EnsemblePredictor:
         for predictor, each in zip(self.predictors, statistics, strict=True):
             predictor.use((each,))
 
-    def drift(self, picture: Picture) -> float:
+    def watch(self) -> tuple[Moments, ...]:
+        """What `blocks` can gather the features of each network in, on the way."""
+        return tuple(each for predictor in self.predictors for each in predictor.watch())
+
+    def drift(self, seen: tuple[Moments, ...]) -> float:
         """The mean over the networks of what `Predictor.drift` gives."""
-        found = [
-            predictor.drift(_shrunken(picture, factor))
-            for predictor, factor in zip(self.predictors, self.factors, strict=True)
-        ]
+        found = [predictor.drift((each,)) for predictor, each in zip(self.predictors, seen, strict=True)]
         return sum(found) / len(found)
 
-    def blocks(self, picture: Picture) -> Iterator[Block]:
-        """The logarithm of the mean probability of every block of a picture."""
+    def blocks(self, picture: Picture, seen: tuple[Moments, ...] | None = None) -> Iterator[Block]:
+        """The logarithm of the mean probability of every block of a picture; features are gathered on the way."""
         _, height, width = picture.image.shape
         mean = torch.zeros(height, width, self._n_clusters, dtype=picture.image.dtype, device=picture.image.device)
-        for predictor, factor, share in zip(self.predictors, self.factors, self.shares, strict=True):
+        gathered = [None] * len(self.predictors) if seen is None else [(each,) for each in seen]
+        members = zip(self.predictors, self.factors, self.shares, gathered, strict=True)
+        for predictor, factor, share, of_member in members:
             small = _shrunken(picture, factor)
             probabilities = mean.new_empty(*small.image.shape[1:], self._n_clusters)
-            for block in predictor.blocks(small):
+            for block in predictor.blocks(small, of_member):
                 probabilities[block.rows, block.columns] = block.values.softmax(-1)
             mean.add_(enlarged(probabilities, factor, (height, width)), alpha=share)
         for top in range(0, height, BLOCK_ROWS):

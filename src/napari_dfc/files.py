@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,24 @@ from numpy.typing import NDArray
 
 from napari_dfc.whole_files import write_whole
 
-__all__ = ["IMAGE_SUFFIXES", "ImageFile", "LabelFile", "read_image", "read_labels", "write_labels", "write_picture"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "TIFF_SUFFIXES",
+    "ImageFile",
+    "LabelFile",
+    "can_be_read",
+    "pixel_size_of",
+    "read_image",
+    "read_labels",
+    "write_labels",
+    "write_picture",
+]
 
-_TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".lsm")
+#: Endings of TIFF files.
+TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".lsm")
 
 #: Endings by which the images of a folder are known.
-IMAGE_SUFFIXES = frozenset({*_TIFF_SUFFIXES, ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
+IMAGE_SUFFIXES = frozenset({*TIFF_SUFFIXES, ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
 
 _MICROMETERS = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "inch": 25400.0}
 
@@ -69,11 +82,18 @@ def read_image(path: str | Path) -> ImageFile:
         raise FileNotFoundError(f"{path} does not exist")
     if path.is_dir():
         raise ValueError(f"{path} is a folder; accepted is an image file")
-    try:
-        if path.suffix.lower() in _TIFF_SUFFIXES:
+    with can_be_read(path):
+        if path.suffix.lower() in TIFF_SUFFIXES:
             return _read_tiff(path)
         # from memory, because imageio leaves a file that it can't read open
         return ImageFile(iio.imread(path.read_bytes(), extension=path.suffix))
+
+
+@contextmanager
+def can_be_read(path: Path) -> Iterator[None]:
+    """Say in one line, as a ValueError, that a file could not be read."""
+    try:
+        yield
     except Exception as error:  # decoders raise errors of every kind on damaged files
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path} cannot be read as an image; is it damaged or of another kind? ({detail})") from error
@@ -81,11 +101,11 @@ def read_image(path: str | Path) -> ImageFile:
 
 @dataclass(frozen=True, eq=False)
 class LabelFile:
-    """A label map as `write_labels` has written it.
+    """A label map, or a stack of them, as `write_labels` has written it.
 
     Parameters
     ----------
-    labels : (H, W) ndarray of unsigned integers
+    labels : (..., H, W) ndarray of unsigned integers
     pixel_size : tuple of float, or None
         Height and width of a pixel in micrometers.
     record : dict, or None
@@ -118,19 +138,22 @@ def write_labels(
     *,
     pixel_size: tuple[float, float] | None = None,
     record: Mapping[str, Any] | None = None,
+    axes: str = "YX",
     overwrite: bool = False,
 ) -> None:
-    """Write a label map as TIFF, which ImageJ, QuPath and napari read with its pixel size.
+    """Write a label map, or a stack of them, as TIFF, which ImageJ, QuPath and napari read with its pixel size.
 
     Parameters
     ----------
     path : str or Path
         Ends in .tif or .tiff.
-    labels : (H, W) ndarray of unsigned integers
+    labels : (..., H, W) ndarray of unsigned integers
     pixel_size : tuple of float, optional
         Height and width of a pixel in micrometers.
     record : dict, optional
         Kept as JSON in the image description.
+    axes : str
+        A letter for each axis of the labels, such as TYX.
     overwrite : bool
         Replace the file if it is there.
 
@@ -147,7 +170,7 @@ def write_labels(
     if path.suffix.lower() not in (".tif", ".tiff"):
         raise ValueError(f"{path} ends in {path.suffix or 'nothing'}; accepted for labels is .tif or .tiff")
     options: dict[str, Any] = {"photometric": "minisblack", "compression": "zlib", "software": "napari-dfc"}
-    metadata: dict[str, Any] = {"axes": "YX"}
+    metadata: dict[str, Any] = {"axes": axes}
     if record is not None:
         metadata["Description"] = json.dumps(record)
     if pixel_size is not None:
@@ -184,10 +207,10 @@ def _read_tiff(path: Path) -> ImageFile:
         channel_axis = axes.index("C") if "C" in axes else None
         if channel_axis is None and "S" in axes and axes.index("S") != data.ndim - 1:
             channel_axis = axes.index("S")
-        return ImageFile(data, channel_axis, _pixel_size(tiff))
+        return ImageFile(data, channel_axis, pixel_size_of(tiff))
 
 
-def _pixel_size(tiff: tifffile.TiffFile) -> tuple[float, float] | None:
+def pixel_size_of(tiff: tifffile.TiffFile) -> tuple[float, float] | None:
     """Height and width of a pixel in micrometers, from OME, ImageJ or the resolution tags, in this order."""
     if tiff.ome_metadata:
         pixels = _ome_pixels(tiff.ome_metadata)

@@ -1,4 +1,4 @@
-"""How well a segmentation agrees with ground truth: the published measure, and those of the field."""
+"""How well a segmentation agrees with ground truth, by the measures of the article and the field; how it flickers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ __all__ = [
     "best_overlaps",
     "boundary_f_measure",
     "class_mean_iou",
+    "flicker",
     "object_f1",
     "published_mean_iou",
     "published_overlaps",
@@ -267,6 +268,70 @@ def object_f1(labels: ArrayLike, truth: ArrayLike, threshold: float = 0.5) -> fl
     matches = (overlaps > threshold)[true_names != 0][:, names != 0]
     n_objects = matches.shape[0] + matches.shape[1]
     return 2 * float(matches.sum()) / n_objects if n_objects else 1.0
+
+
+def flicker(labels: ArrayLike, static: ArrayLike | None = None) -> float:
+    r"""How often pixels change their label from one frame of a series to the next, where nothing else changes.
+
+    Parameters
+    ----------
+    labels : (T, H, W) array of int
+        The label map of every frame, from two frames on; 0 where a pixel has no label.
+    static : (H, W) or (T - 1, H, W) array of bool, optional
+        The pixels where nothing changes: throughout the series, or between each frame and the next. By default all,
+        so that what moves counts too.
+
+    Returns
+    -------
+    float
+        0 to 1: of all pairs of a pixel and the same pixel in the next frame that are static and have a label in both,
+        the share with two different ones.
+
+    Raises
+    ------
+    TypeError
+        Labels that are not integers, or a mask that is not Boolean.
+    ValueError
+        Arrays of other shapes, or no pair that counts.
+
+    Notes
+    -----
+    With the static pixels :math:`S_t` that have a label in the frames :math:`t` and :math:`t + 1`,
+
+    .. math:: \frac{\sum_t |\{n \in S_t : c_{t,n} \ne c_{t+1,n}\}|}{\sum_t |S_t|}
+
+    Examples
+    --------
+    >>> series = [[[1, 1, 2, 0]], [[1, 2, 2, 2]], [[1, 1, 2, 2]]]
+    >>> round(flicker(series), 4)  # 1 of 3 pixels with a label in both, then 1 of 4
+    0.2857
+    >>> flicker(series, static=[[True, False, True, True]])
+    0.0
+    """
+    frames = np.asarray(labels)
+    if frames.dtype.kind not in "bui":
+        raise TypeError(f"labels has values of type {frames.dtype}; accepted are integers")
+    if frames.ndim != 3 or len(frames) < 2 or not frames.size:
+        raise ValueError(f"labels has shape {frames.shape}; accepted is (T, H, W) of two frames or more")
+    counts = changed = 0
+    for before, after, still in zip(frames[:-1], frames[1:], _static_pixels(static, frames.shape), strict=True):
+        pairs = (before != 0) & (after != 0) & still
+        counts += int(np.count_nonzero(pairs))
+        changed += int(np.count_nonzero((before != after) & pairs))
+    if not counts:
+        raise ValueError("no static pixel has a label in a frame and in the next; accepted is one or more")
+    return changed / counts
+
+
+def _static_pixels(static: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Of every pair of frames, (T - 1, H, W)."""
+    wanted = (shape[0] - 1, *shape[1:])
+    mask = np.ones(shape[1:], dtype=bool) if static is None else np.asarray(static)
+    if mask.dtype != bool:
+        raise TypeError(f"static has values of type {mask.dtype}; accepted is bool, True where nothing changes")
+    if mask.shape not in (wanted, wanted[1:]):
+        raise ValueError(f"static has shape {mask.shape}; accepted are {wanted[1:]} and {wanted}, by the labels")
+    return np.broadcast_to(mask, wanted)
 
 
 def _overlaps(predicted: NDArray[Any], known: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:

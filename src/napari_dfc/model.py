@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -26,8 +26,9 @@ from napari_dfc.model_tensors import PATCH, Golden, Tensors, check_golden, n_wei
 from napari_dfc.network import Ensemble, Network
 from napari_dfc.numbering import apply_numbers
 from napari_dfc.prediction import Picture, Predictor, Statistics
-from napari_dfc.result import KeptResponse, Segmentation, depths_of, network_for, tensors_of
+from napari_dfc.result import KeptResponse, Segmentation, depths_of, network_for
 from napari_dfc.scales import FILTER_RADIUS
+from napari_dfc.series import predict_series
 from napari_dfc.settings import Settings
 
 __all__ = ["MOST_DRIFT", "Model", "load", "model_of", "versions"]
@@ -163,6 +164,35 @@ class Model:
         TypeError, ValueError
             As `napari_dfc.segment`; another number of channels than the references have.
         """
+        response = self.respond(
+            image,
+            mask=mask,
+            channel_axis=channel_axis,
+            statistics=statistics,
+            device=device,
+            threads=threads,
+            cancelled=cancelled,
+        )
+        return self.result_of(response, response.winners(), name)
+
+    def predict_series(
+        self, frames: Iterable[ArrayLike | tuple[ArrayLike, ...]], **options: Any
+    ) -> Iterator[Segmentation]:
+        """Segment a time series, a stack or a video, frame by frame; see `napari_dfc.series.predict_series`."""
+        return predict_series(self, frames, **options)
+
+    def respond(
+        self,
+        image: ArrayLike | tuple[ArrayLike, ...],
+        *,
+        mask: ArrayLike | None,
+        channel_axis: int | None,
+        statistics: WhichStatistics,
+        device: str,
+        threads: int,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> KeptResponse:
+        """What `predict` is to make a result of; parameters and errors as there."""
         if statistics not in get_args(WhichStatistics):
             raise ValueError(f'statistics is {statistics!r}; accepted are "reference" and "image"')
         settings = self.settings.change(device=device, threads=threads)
@@ -175,22 +205,25 @@ class Model:
             raise ValueError(images.channels_differ(len(plane.values), len(self.offset)))
         # edges are sought as in the references, however the file is laid out
         plane = replace(plane, is_rgb=self.is_rgb)
-        chosen = choose_device(device)
-        response = KeptResponse(
+        return KeptResponse(
             plane=plane,
             settings=settings,
             weights=self.weights,
             n_clusters=len(self.numbers),
             factors=self.factors,
-            device=chosen,
+            device=choose_device(device),
             known=plane.mask,
             edge_share=self.edge_share,
             statistics=self.statistics if fixed else None,
             cancelled=cancelled,
         )
+
+    def result_of(self, response: KeptResponse, winners: NDArray[np.integer[Any]], name: str) -> Segmentation:
+        """A result of the channels (H, W) that win at the pixels of what `respond` gave."""
+        plane, settings, fixed = response.plane, response.settings, response.statistics is not None
         numbers = np.array(self.numbers, dtype=np.uint64)
-        labels = apply_numbers(response.winners(), numbers, plane.mask)
-        drift = self._drift(response) if fixed else float("nan")
+        labels = apply_numbers(winners, numbers, plane.mask)
+        drift = response.drift
         note = _warning(drift)
         n_labels = len(np.unique(labels[labels > 0]))
         return Segmentation(
@@ -200,16 +233,16 @@ class Model:
             losses=np.zeros((0, 4)),
             label_counts=np.zeros(0, dtype=np.int64),
             settings=settings,
-            device=chosen,
-            plan=prediction_plan(plane.shape, len(plane.values), len(self.numbers), self.edge_share, chosen),
+            device=response.device,
+            plan=prediction_plan(plane.shape, len(plane.values), len(numbers), self.edge_share, response.device),
             ended="predicted by a trained network",
             note=note,
             record={
                 "format": 1,
                 "model": {"sha256": self.digest, "legend": self.legend.as_list()},
-                "statistics": statistics,
+                "statistics": "reference" if fixed else "image",
                 "settings": settings.as_dict(),
-                "device": chosen.title,
+                "device": response.device.title,
                 "versions": versions(),
                 "image": {"name": name, "sha256": plane.sha256, "shape": list(plane.shape)},
                 "drift": None if math.isnan(drift) else drift,
@@ -222,16 +255,6 @@ class Model:
             _numbers=numbers,
             _legend=self.legend,
         )
-
-    def _drift(self, response: KeptResponse) -> float:
-        """How far the features of an image lie from those of the references."""
-        image, mask = tensors_of(response.plane, response.device)
-        predictor = self.predictor(response.device.name, response.cancelled)
-        with (
-            computing(response.device, response.settings.threads, precision=response.settings.precision),
-            torch.no_grad(),
-        ):
-            return predictor.drift(Picture(image, mask))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the network to a file, which is complete or absent.
@@ -349,11 +372,9 @@ class Model:
         found.load_state_dict(dict(self.weights))
         return found
 
-    def predictor(
-        self, device: str = "cpu", cancelled: Callable[[], bool] = lambda: False
-    ) -> Predictor | EnsemblePredictor:
+    def predictor(self, device: str = "cpu") -> Predictor | EnsemblePredictor:
         """The network with the references' statistics, on a device."""
-        found = predictor_for(self.network().to(as_torch_device(choose_device(device))), cancelled)
+        found = predictor_for(self.network().to(as_torch_device(choose_device(device))))
         found.use(self.statistics)
         return found
 

@@ -183,8 +183,19 @@ class Predictor:
             shift=self._classifier.shift.cpu(),
         )
 
-    def drift(self, picture: Picture) -> float:
+    def watch(self) -> tuple[Moments, ...]:
+        """What `blocks` can gather a picture's features in, on the way; one, in a tuple."""
+        moments = Moments(full=False)
+        moments.start()
+        return (moments,)
+
+    def drift(self, seen: tuple[Moments, ...]) -> float:
         r"""How little the features of a picture have in common with those that the fixed statistics were taken of.
+
+        Parameters
+        ----------
+        seen : tuple of Moments
+            Of `watch`, after `blocks` has given all blocks of the picture.
 
         Returns
         -------
@@ -205,7 +216,8 @@ class Predictor:
         A. Bhattacharyya, "On a measure of divergence between two statistical populations defined by their probability
         distributions", Bulletin of the Calcutta Mathematical Society, 1943.
         """
-        here = self._moments([picture], len(self._components))
+        (here,) = seen
+        here.finish()
         there, now = self._fixed.variances[-1] + Normalization.epsilon, here.variance + Normalization.epsilon
         both = there + now
         shift = here.mean - self._fixed.means[-1]
@@ -234,15 +246,14 @@ class Predictor:
         for picture in pictures:
             padded = padded_image(picture.image, self._padding)
             for rows, columns, values in self._blocks(picture, padded, depth, None):
-                mask = None if picture.mask is None else picture.mask[rows, columns].flatten()[:, None]
                 flat = values.flatten(0, 1)
-                moments.add(flat, None if mask is None else mask.to(flat.dtype), torch.empty_like(flat))
+                moments.add(flat, _flat_mask(picture, rows, columns, flat.dtype), torch.empty_like(flat))
         moments.finish()
         return moments
 
-    def blocks(self, picture: Picture) -> Iterator[Block]:
-        """The response of every block of a picture."""
-        yield from self._responses(picture, None)
+    def blocks(self, picture: Picture, seen: tuple[Moments, ...] | None = None) -> Iterator[Block]:
+        """The response of every block of a picture, whose features are gathered on the way where that is asked for."""
+        yield from self._responses(picture, None, None if seen is None else seen[0])
 
     def response(self, picture: Picture, rows: slice, columns: slice) -> Tensor:
         """The response of a part of a picture, (h, w, q)."""
@@ -254,11 +265,15 @@ class Predictor:
             found[_within(down, rows), _within(across, columns)] = here
         return found
 
-    def _responses(self, picture: Picture, part: tuple[slice, slice] | None) -> Iterator[Block]:
+    def _responses(
+        self, picture: Picture, part: tuple[slice, slice] | None, seen: Moments | None = None
+    ) -> Iterator[Block]:
         padded = padded_image(picture.image, self._padding)
         for rows, columns, values in self._blocks(picture, padded, len(self._components), part):
-            flat = values.flatten(0, 1) - self._mean
-            response = torch.addmm(self._classifier.shift, flat, self._slope.T)
+            flat = values.flatten(0, 1)
+            if seen is not None:
+                seen.add(flat, _flat_mask(picture, rows, columns, flat.dtype), torch.empty_like(flat))
+            response = torch.addmm(self._classifier.shift, flat - self._mean, self._slope.T)
             yield Block(rows, columns, response.view(*values.shape[:2], -1))
 
     def _blocks(
@@ -338,6 +353,11 @@ class DeviceConvolution:
     def forward(self, kernel: Tensor) -> None:
         """Convolve `padded` into `pixels`."""
         self.pixels = F.conv2d(self.padded.permute(2, 0, 1)[None].contiguous(), kernel)[0].permute(1, 2, 0)
+
+
+def _flat_mask(picture: Picture, rows: slice, columns: slice, dtype: torch.dtype) -> Tensor | None:
+    """Which pixels of a block take part, (n, 1) of 0 and 1."""
+    return None if picture.mask is None else picture.mask[rows, columns].flatten()[:, None].to(dtype)
 
 
 def _filtered(picture: Picture, down: slice, across: slice) -> Tensor:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +29,16 @@ from napari_dfc.settings import Settings
 if TYPE_CHECKING:
     from napari_dfc.model import Model
 
-__all__ = ["LOSS_NAMES", "KeptResponse", "Segmentation", "depths_of", "network_for", "tensors_of"]
+__all__ = [
+    "LOSS_NAMES",
+    "KeptProbabilities",
+    "KeptResponse",
+    "Segmentation",
+    "best_of",
+    "depths_of",
+    "network_for",
+    "tensors_of",
+]
 
 #: Columns of `Segmentation.losses`.
 LOSS_NAMES = ("similarity", "continuity", "scribble", "total")
@@ -84,7 +93,7 @@ class Segmentation:
     ended: str
     note: str
     record: Mapping[str, Any]
-    _response: KeptResponse | KeptPieces = field(repr=False)
+    _response: KeptResponse | KeptPieces | KeptProbabilities = field(repr=False)
     _run_numbers: NDArray[np.uint64] = field(repr=False)
     _numbers: NDArray[np.uint64] = field(repr=False)
     drift: float = math.nan
@@ -235,6 +244,17 @@ class Segmentation:
         return self._response.probabilities()
 
 
+class KeptProbabilities(NamedTuple):
+    """Confidence and margin of a result whose network alone would not give them again."""
+
+    first: NDArray[np.float32]
+    margin: NDArray[np.float32]
+
+    def probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As `KeptResponse.probabilities`."""
+        return self.first, self.margin
+
+
 @dataclass(frozen=True, eq=False)
 class KeptResponse:
     """What it takes to compute a kept map's response once more: small, unlike the response itself."""
@@ -250,6 +270,7 @@ class KeptResponse:
     statistics: tuple[Statistics, ...] | None = None  # of each network; by default those of this image
 
     cancelled: Callable[[], bool] = lambda: False
+    _drift: list[float] = field(default_factory=list, repr=False)  # once the blocks have gone over the whole image
 
     def winners(self) -> NDArray[np.integer[Any]]:
         """The channel that wins at each pixel, (H, W).
@@ -272,17 +293,24 @@ class KeptResponse:
             return self._at_edges[1:]
         first, margin = (np.empty(self.plane.shape, dtype=np.float32) for _ in range(2))
         for rows, columns, shares in self._blocks():
-            first[rows, columns], margin[rows, columns] = _best(shares)
+            first[rows, columns], margin[rows, columns] = best_of(shares)
         if self.known is not None:
             first[~self.known] = margin[~self.known] = np.nan
         return first, margin
 
-    @cached_property
-    def _at_edges(self) -> tuple[NDArray[np.integer[Any]], NDArray[np.float32], NDArray[np.float32]]:
-        """Winning channel, its probability and distance, where each pixel takes `edge_share` from its basin."""
+    def shares(self) -> NDArray[np.float32]:
+        """The probability of every channel at each pixel, (H, W, q); of no use where nothing is known.
+
+        Raises
+        ------
+        Cancelled
+            Nobody waits any more.
+        """
         shares = np.empty((*self.plane.shape, self.n_clusters), dtype=np.float32)
         for rows, columns, values in self._blocks():
             shares[rows, columns] = values
+        if not self.edge_share:
+            return shares
         contrast = contrast_of(self.plane)
         if self.cancelled():
             raise Cancelled
@@ -291,10 +319,26 @@ class KeptResponse:
         for channel in np.moveaxis(shares, -1, 0):
             means = means_over(basins, channel[None])[:, 0]
             channel[inside] += self.edge_share * (means[basins[inside] - 1] - channel[inside])
-        first, margin = _best(shares)
-        if self.known is not None:
-            first[~self.known] = margin[~self.known] = np.nan
-        return shares.argmax(-1), first, margin
+        return shares
+
+    @cached_property
+    def _at_edges(self) -> tuple[NDArray[np.integer[Any]], NDArray[np.float32], NDArray[np.float32]]:
+        """Winning channel, its probability and distance, where each pixel takes `edge_share` from its basin."""
+        shares = self.shares()
+        return shares.argmax(-1), *best_of(shares, self.known)
+
+    @property
+    def drift(self) -> float:
+        """How unlike the references the image is, see `Predictor.drift`; NaN where statistics are the image's own.
+
+        Found on the way to the winning channels or their probabilities.
+        """
+        if self.statistics is None:
+            return math.nan
+        if not self._drift:
+            for _ in self._blocks():
+                pass
+        return self._drift[0]
 
     def _blocks(self) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
         """Rows, columns and softmax of every block of the image."""
@@ -312,16 +356,23 @@ class KeptResponse:
                 predictor.measure(picture)
             else:
                 predictor.use(self.statistics)
-            for block in predictor.blocks(picture):
+            seen = None if self.statistics is None else predictor.watch()
+            for block in predictor.blocks(picture, seen):
                 yield block.rows, block.columns, block.values.softmax(-1).cpu().numpy()
+            if seen is not None:
+                self._drift[:] = [predictor.drift(seen)]
 
 
-def _best(shares: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The largest of all channels (..., q), and its distance to the second."""
-    if shares.shape[-1] == 1:
-        return shares[..., 0], shares[..., 0]
-    best = np.partition(shares, -2, axis=-1)[..., -2:]
-    return best[..., 1], best[..., 1] - best[..., 0]
+def best_of(
+    shares: NDArray[np.float32], known: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The largest of all channels (H, W, q) and its distance to the second; NaN where nothing is known."""
+    best = np.partition(shares, -2, axis=-1)[..., -2:] if shares.shape[-1] > 1 else shares
+    first = best[..., -1].copy()
+    margin = first - best[..., 0] if shares.shape[-1] > 1 else first.copy()
+    if known is not None:
+        first[~known] = margin[~known] = np.nan
+    return first, margin
 
 
 def depths_of(extractor: str, n_conv: int, factors: tuple[int, ...] | None) -> list[int]:

@@ -1,0 +1,208 @@
+"""A kept network over the frames of a series."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import napari_dfc as dfc
+from napari_dfc.images import prepare
+from napari_dfc.metrics import flicker
+from napari_dfc.model import Model
+from napari_dfc.samples import read_sample
+from napari_dfc.series import unchanged
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    sample = read_sample("stained_tissue")
+    quick = {"preset": "fast", "max_iterations": 8, "n_channels": 8, "n_networks": 1}
+    return dfc.segment(sample.image, scribbles=sample.scribbles, **quick).model()
+
+
+@pytest.fixture(scope="module")
+def noisy() -> np.ndarray:
+    """Four frames (T, H, W, 3) of the same piece of tissue, each with noise of its own."""
+    image = read_sample("stained_tissue").image[:90, :110].astype(float)
+    return image + np.random.default_rng(0).normal(0, 60, (4, *image.shape))
+
+
+def labels_of(results: Iterator[dfc.Segmentation]) -> np.ndarray:
+    return np.stack([each.labels for each in results])
+
+
+# ---------------------------------------------------------------------- frame by frame
+
+
+@pytest.mark.parametrize("statistics", ["reference", "image"])
+def test_without_smoothing_every_frame_is_as_predict_gives_it(model: Model, noisy: np.ndarray, statistics: str) -> None:
+    for frame, found in zip(noisy, model.predict_series(noisy, statistics=statistics), strict=True):
+        expected = model.predict(frame, statistics=statistics)
+        assert np.array_equal(found.labels, expected.labels)
+        assert np.array_equal(found.confidence, expected.confidence)
+        np.testing.assert_equal(found.drift, expected.drift)  # NaN where it is none
+        assert found.note == expected.note
+
+
+def test_frames_are_taken_one_by_one_as_results_are_asked_for(model: Model, noisy: np.ndarray) -> None:
+    taken = []
+
+    def video() -> Iterator[np.ndarray]:
+        for index, frame in enumerate(noisy):
+            taken.append(index)
+            yield frame
+
+    results = model.predict_series(video(), smoothing=0.5)
+    assert taken == []
+    for index in range(3):
+        next(results)
+        assert taken == list(range(index + 1))
+
+
+def test_the_record_names_the_frame_and_is_plain(model: Model, noisy: np.ndarray) -> None:
+    records = [
+        json.loads(json.dumps(dict(each.record)))
+        for each in model.predict_series(noisy[:2], smoothing=0.25, name="film.tif")
+    ]
+    assert [each["series"] for each in records] == [{"frame": number, "smoothing": 0.25} for number in (1, 2)]
+    assert records[1]["image"]["name"] == "film.tif"
+
+
+def test_frames_with_channels_first_and_a_mask(model: Model, noisy: np.ndarray) -> None:
+    mask = np.ones(noisy.shape[1:3], dtype=bool)
+    mask[:40] = False
+    first = np.moveaxis(noisy, -1, 1)  # (T, C, H, W)
+    for smoothing in (0.0, 0.5):
+        found = labels_of(model.predict_series(first, channel_axis=0, mask=mask, smoothing=smoothing))
+        assert (found[:, :40] == 0).all()
+        assert (found[:, 40:] > 0).all()
+
+
+# ---------------------------------------------------------------------- smoothing
+
+
+def test_smoothed_probabilities_are_those_of_the_recursion(model: Model, noisy: np.ndarray) -> None:
+    options = {"mask": None, "channel_axis": None, "statistics": "reference", "device": "cpu", "threads": 0}
+    expected: np.ndarray | None = None
+    planes = [model.respond(frame, **options).plane for frame in noisy]
+    for index, found in enumerate(model.predict_series(noisy, smoothing=0.6, device="cpu")):
+        alone = model.respond(noisy[index], **options).shares()
+        if expected is None:
+            expected = alone
+        else:
+            still = unchanged(planes[index - 1], planes[index])
+            assert 0.5 < still.mean() < 1
+            expected = np.where(still[..., None], 0.4 * alone + 0.6 * expected, alone)
+        ranked = np.sort(expected, axis=-1)
+        np.testing.assert_allclose(found.confidence, ranked[..., -1], atol=1e-5)
+        np.testing.assert_allclose(found.margin, ranked[..., -1] - ranked[..., -2], atol=1e-5)
+        clear = found.margin > 1e-4
+        assert np.array_equal(found.labels[clear], np.array(model.numbers)[expected.argmax(-1)][clear])
+
+
+def test_smoothing_takes_flicker_out_of_noise(model: Model, noisy: np.ndarray) -> None:
+    plain, smooth = (flicker(labels_of(model.predict_series(noisy, smoothing=share))) for share in (0.0, 0.5))
+    assert plain > 0.01
+    assert smooth < 0.75 * plain
+
+
+def test_where_nothing_changes_no_label_does(model: Model, noisy: np.ndarray) -> None:
+    still = np.stack([noisy[0]] * 4)
+    found = labels_of(model.predict_series(still, smoothing=0.9))
+    assert flicker(found) == 0
+    assert np.array_equal(found[0], model.predict(noisy[0]).labels)
+
+
+def test_what_has_changed_is_as_in_a_frame_of_its_own(model: Model) -> None:
+    image = read_sample("stained_tissue").image
+    first, second = image[:90, :110], image[60:150, 120:230]  # another place altogether
+    _, found = model.predict_series([first, second], smoothing=0.9)
+    assert np.mean(found.labels == model.predict(second).labels) > 0.95
+
+
+# ---------------------------------------------------------------------- what has not changed
+
+
+def test_noise_alone_is_no_change_and_a_moved_edge_is() -> None:
+    random = np.random.default_rng(1)
+    scene = np.zeros((80, 120))
+    scene[:, 60:] = 10
+    moved = np.roll(scene, 3, axis=1)
+    moved[:, :3] = 0
+    one, same, other = (
+        prepare(each + random.normal(0, 1, scene.shape), scaling="published") for each in (scene, scene, moved)
+    )
+    # a normal deviate lies within three deviations 99.7 times in 100
+    assert unchanged(one, same).mean() == pytest.approx(0.9973, abs=0.004)
+    assert not unchanged(one, other)[:, 60:63].any()
+    assert unchanged(one, other)[:, :50].mean() > 0.98
+
+
+def test_the_noise_is_told_although_everything_moves() -> None:
+    random = np.random.default_rng(2)
+    rows, columns = np.mgrid[:100, :100]
+    waves = [100 * np.sin((columns + shift) / 9) + random.normal(0, 1, rows.shape) for shift in (0, 20)]
+    one, other = (prepare(each, scaling="published") for each in waves)
+    assert unchanged(one, other).mean() < 0.05
+
+
+def test_every_channel_has_a_say_and_masked_pixels_have_none() -> None:
+    first = np.zeros((2, 12, 12))
+    second = first.copy()
+    second[1, :, 6:] = 1
+    one, other = (prepare(each, channel_axis=0, scaling="published") for each in (first, second))
+    found = unchanged(one, other)
+    assert found[:, :2].all()
+    assert not found[:, 6:].any()
+    second[:, 3] = np.nan
+    found = unchanged(one, prepare(second, channel_axis=0, scaling="published"))
+    assert not found[3].any()
+    assert unchanged(one, one).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1)])
+def test_the_smallest_frames_are_compared(shape: tuple[int, int]) -> None:
+    one, other = (prepare(np.full(shape, value), scaling="published") for value in (1.0, 2.0))
+    assert unchanged(one, one).all()
+    assert not unchanged(one, other).any()
+
+
+# ---------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1, float("nan")])
+def test_a_smoothing_out_of_range_is_refused_before_any_frame(model: Model, smoothing: float) -> None:
+    with pytest.raises(ValueError, match=r"smoothing is .*; accepted is a number from 0 to below 1"):
+        model.predict_series([], smoothing=smoothing)
+
+
+def test_series_that_are_none_are_refused(model: Model) -> None:
+    with pytest.raises(TypeError, match="frames is of type int"):
+        model.predict_series(3)
+    with pytest.raises(ValueError, match="there is no frame"):
+        list(model.predict_series(iter(())))
+
+
+def test_a_frame_unlike_the_others_is_named_after_those_before_it(model: Model, noisy: np.ndarray) -> None:
+    for wrong, words in (
+        (noisy[0, ..., 0], "frame 3: the image has 1 channel; accepted are 3, as in the reference images"),
+        (noisy[0, :50], "frame 3: the image has 110 x 50 pixels and frame 1 has 110 x 90 pixels; accepted is one size"),
+    ):
+        results = model.predict_series([noisy[0], noisy[1], wrong, noisy[2]], smoothing=0.5)
+        assert next(results).labels.shape == next(results).labels.shape == (90, 110)
+        with pytest.raises(ValueError, match=words):
+            next(results)
+
+
+def test_what_the_source_of_the_frames_raises_is_passed_on(model: Model, noisy: np.ndarray) -> None:
+    def broken() -> Iterator[np.ndarray]:
+        yield noisy[0]
+        raise OSError("the camera was unplugged")
+
+    results = model.predict_series(broken())
+    assert next(results).labels.shape == (90, 110)
+    with pytest.raises(OSError, match=r"^the camera was unplugged$"):
+        next(results)
