@@ -7,13 +7,13 @@ from scipy.ndimage import gaussian_filter
 
 import napari_dfc as dfc
 from napari_dfc import prediction
-from napari_dfc.filters import FILTER_RADIUS, filter_responses
+from napari_dfc.filters import filter_responses
 from napari_dfc.network import Ensemble, Network, initialize
 from napari_dfc.passes import AutogradPass, Task
 from napari_dfc.prediction import Picture, Predictor
 from napari_dfc.result import network_for
 from napari_dfc.samples import read_sample
-from napari_dfc.scales import SIGMAS
+from napari_dfc.scales import FILTER_RADIUS, SIGMAS
 from napari_dfc.segmentation import Run
 from napari_dfc.settings import Settings
 from napari_dfc.stripwise import StripPass

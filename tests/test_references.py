@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from napari_dfc.filters import FILTER_RADIUS
 from napari_dfc.images import prepare, prepare_alike
 from napari_dfc.network import Network, initialize
 from napari_dfc.references import mosaic, strokes_on
+from napari_dfc.scales import FILTER_RADIUS
 from napari_dfc.settings import Settings
 
 SHAPES = [(30, 20), (50, 33), (7, 90), (1, 1), (64, 64)]

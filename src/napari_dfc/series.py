@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +37,7 @@ def predict_series(
     device: str = "auto",
     threads: int = 0,
     name: str = "",
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Segmentation]:
     """Segment the frames of a series into a network's classes, one after the other.
 
@@ -53,7 +54,7 @@ def predict_series(
         True where a pixel takes part, the same for all frames.
     channel_axis : int, optional
         Of a frame.
-    statistics, device, threads, name
+    statistics, device, threads, name, cancelled
         As in `Model.predict`.
 
     Yields
@@ -94,7 +95,8 @@ def predict_series(
     if not isinstance(frames, Iterable):
         raise TypeError(f"frames is of type {type(frames).__name__}; accepted are an array or any iterable of images")
     options = {"mask": mask, "channel_axis": channel_axis, "statistics": statistics}
-    return _results(model, frames, smoothing, name, {**options, "device": device, "threads": threads})
+    engine = {"device": device, "threads": threads, "cancelled": cancelled}
+    return _results(model, frames, smoothing, name, {**options, **engine})
 
 
 def check_smoothing(smoothing: float) -> None:

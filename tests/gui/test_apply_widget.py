@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from napari_dfc.gui.apply_run import ApplyRun
 from napari_dfc.gui.apply_widget import ApplyWidget
 from napari_dfc.gui.layers import METADATA_KEY
 from napari_dfc.gui.networks import networks_of
+from napari_dfc.result import Segmentation
 
 Finish = Callable[[Any], Any]
 
@@ -95,6 +96,21 @@ def test_every_plane_of_a_stack_is_segmented_and_lies_over_it(
     ]
 
 
+def test_smoothing_goes_along_time(
+    widget: ApplyWidget, viewer: ViewerModel, tissue: np.ndarray, model: dfc.Model, finish: Finish
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 25, (4, 2, *tissue.shape))
+    series = np.clip(np.stack([tissue, tissue[::-1]]) + noise, 0, 255).astype(np.uint8)  # (T, Z, H, W, 3)
+    layer = viewer.add_image(series, name="series")
+    widget.images.value, widget.smoothing.value = [layer], 0.5
+    result = finish(widget.start()).layers[0]
+    for depth in range(2):
+        expected = [each.labels for each in model.predict_series(series[:, depth], smoothing=0.5)]
+        np.testing.assert_array_equal(result.data[:, depth], expected)
+    assert (result.data[1:, 0] != [model.predict(each).labels for each in series[1:, 0]]).any()
+    assert result.metadata[METADATA_KEY]["smoothing"] == 0.5
+
+
 def test_the_displayed_plane_alone(
     widget: ApplyWidget, viewer: ViewerModel, tissue: np.ndarray, model: dfc.Model, finish: Finish
 ) -> None:
@@ -135,9 +151,14 @@ def test_stop_keeps_the_finished_planes(
     widget: ApplyWidget, viewer: ViewerModel, tissue: np.ndarray, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     going_on, predict = threading.Event(), ApplyRun._predict
-    monkeypatch.setattr(
-        ApplyRun, "_predict", lambda run, plane: (plane.position[0] < 2 or going_on.wait(30)) and predict(run, plane)
-    )
+
+    def slow(run: ApplyRun, tasks: list) -> Iterator[Segmentation]:
+        for number, result in enumerate(predict(run, tasks)):
+            if number == 2:
+                going_on.wait(30)
+            yield result
+
+    monkeypatch.setattr(ApplyRun, "_predict", slow)
     layer = viewer.add_image(np.stack([tissue] * 4), name="stack")
     widget.images.value = [layer]
     run = widget.start()

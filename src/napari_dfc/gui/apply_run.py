@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from napari_dfc.model import Model, WhichStatistics
     from napari_dfc.result import Segmentation
 
-__all__ = ["Application", "ApplyRun", "all_planes"]
+__all__ = ["Application", "ApplyRun", "all_planes", "in_series", "planes_of"]
 
 
 def all_planes(plane: ImagePlane) -> list[ImagePlane]:
@@ -59,6 +59,8 @@ class Application:
         Of each layer, the planes; those of one layer give one result.
     statistics : {"reference", "image"}
         See `Model.predict`.
+    smoothing : float
+        Along the first axis of each layer; see `napari_dfc.series.predict_series`.
     device : str
     threads : int
     """
@@ -67,6 +69,7 @@ class Application:
     name: str
     planes: tuple[tuple[ImagePlane, ...], ...]
     statistics: WhichStatistics = "reference"
+    smoothing: float = 0.0
     device: str = "auto"
     threads: int = 0
 
@@ -120,10 +123,15 @@ class ApplyRun:
         self.outcome = ""
         self._failures: list[str] = []
         self._called_off = False
-        self._tasks = [_Task(target, plane) for target, planes in enumerate(application.planes) for plane in planes]
+        self._series = [
+            [_Task(target, plane) for plane in planes]
+            for target, all_of_layer in enumerate(application.planes)
+            for planes in in_series(all_of_layer)
+        ]
+        self._n_planes = sum(map(len, self._series))
         self._dropped: set[int] = set()  # results whose layer was deleted
         self._activity = cancelable_progress(
-            total=len(self._tasks),
+            total=self._n_planes,
             desc=f"Applying {application.name}",
             cancel_callback=self.stop,
             file=io.StringIO(),  # napari's activity dock shows it; the terminal is not ours
@@ -148,7 +156,7 @@ class ApplyRun:
         """End at once, and keep the planes that are finished."""
         if self.running:
             self._call_off()
-            self._end(f"Stopped after {len(self.drifts)} of {_planes(len(self._tasks))}.{self._warning()}")
+            self._end(f"Stopped after {len(self.drifts)} of {_planes(self._n_planes)}.{self._warning()}")
 
     # ------------------------------------------------------------------ in the worker's thread
 
@@ -156,32 +164,40 @@ class ApplyRun:
         return (yield from told(self._predictions()))
 
     def _predictions(self) -> Generator[Progress, None, None]:
-        total = len(self._tasks)
+        total = self._n_planes
         if not torch_is_loaded():
             yield Progress(0, total, "Loading PyTorch, once after each start of napari ...")
         load_torch()
-        for index, task in enumerate(self._tasks):
-            if self._called_off:
-                return
-            if task.target in self._dropped:
-                continue
-            yield Progress(index, total, f"{index + 1} of {total} · {_title(task.plane)}")
-            try:
-                done: Any = _Done(task, self._predict(task.plane))
-            except Cancelled:
-                return
-            except (ValueError, TypeError, OSError, MemoryError) as error:  # the others may do
-                done = f"{_title(task.plane)}: {error}"
-            yield Progress(index + 1, total, f"{index + 1} of {total} · {_title(task.plane)}", done)
+        index = 0
+        for tasks in self._series:
+            results = self._predict(tasks)
+            for place, task in enumerate(tasks):
+                if self._called_off:
+                    return
+                words = f"{index + 1} of {total} · {_title(task.plane)}"
+                index += 1
+                if task.target in self._dropped:
+                    continue
+                yield Progress(index - 1, total, words)
+                try:
+                    done: Any = _Done(task, next(results))
+                except Cancelled:
+                    return
+                except (ValueError, TypeError, OSError, MemoryError) as error:  # the others may do
+                    done = f"{_title(task.plane)}: {error}"
+                    results = self._predict(tasks[place + 1 :])
+                yield Progress(index, total, words, done)
 
-    def _predict(self, plane: ImagePlane) -> Segmentation:
+    def _predict(self, tasks: Sequence[_Task]) -> Iterator[Segmentation]:
+        """The planes of a series, one after the other."""
         given = self.application
-        return given.model.predict(
-            gather(plane).arrays(),
+        return given.model.predict_series(
+            (gather(task.plane).arrays() for task in tasks),
+            smoothing=given.smoothing,
             statistics=given.statistics,
             device=given.device,
             threads=given.threads,
-            name=plane.layer.name,
+            name=tasks[0].plane.layer.name if tasks else "",
             cancelled=lambda: self._called_off,
         )
 
@@ -237,6 +253,7 @@ class ApplyRun:
             "format": 1,
             "model": {"name": given.name, "sha256": given.model.digest, "legend": given.model.legend.as_list()},
             "statistics": given.statistics,
+            "smoothing": given.smoothing,
         }
 
     def _finish(self, outcome: Refusal | None) -> None:
@@ -302,6 +319,15 @@ def _title(plane: ImagePlane) -> str:
 
 def _planes(number: int) -> str:
     return f"{number} plane{'s' * (number != 1)}"
+
+
+def in_series(planes: Sequence[ImagePlane]) -> list[list[ImagePlane]]:
+    """Planes of a layer, in one series along the first axis for each place on the others."""
+    found: dict[tuple[int, ...], list[ImagePlane]] = {}
+    for plane in planes:
+        _, *others = sorted(plane.position) or [0]
+        found.setdefault(tuple(plane.position[axis] for axis in others), []).append(plane)
+    return list(found.values())
 
 
 def planes_of(planes: Sequence[ImagePlane], everything: bool) -> tuple[tuple[ImagePlane, ...], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Label, ProgressBar, PushButton, Select
+from magicgui.widgets import ComboBox, FloatSpinBox, Label, ProgressBar, PushButton, Select
 
 from napari_dfc.devices import load_torch, torch_is_loaded
 from napari_dfc.gui.apply_run import Application, ApplyRun, planes_of
@@ -78,6 +78,15 @@ class ApplyWidget(Dock):
             tooltip="as in the references: a pixel means the same in every image. each image's own: makes up for "
             "another exposure or staining, but gives every image about the references' share of each class.",
         )
+        self.smoothing = FloatSpinBox(
+            label="Smoothing",
+            value=0.0,
+            min=0.0,
+            max=0.9,
+            step=0.1,
+            tooltip="Of time series: where the image has not changed, a pixel takes this share of its probabilities "
+            "from the frame before, which makes it flicker less in noise. Goes along the first slider.",
+        )
         self.start_button = PushButton(text="Apply", tooltip="Segment into new Labels layers, plane by plane.")
         self.stop_button = PushButton(text="Stop", tooltip="End now and keep the finished planes.", enabled=False)
         self.progress = ProgressBar(value=0, max=1, visible=False)
@@ -146,6 +155,7 @@ class ApplyWidget(Dock):
         self.about.value = "" if model is None else described(model)
         self.about.visible = model is not None
         self._planes_row.visible = any(image.ndim > 2 for image in self.images.value)
+        self._smoothing_row.visible = self._is_series()
 
     def offer_layers(self) -> None:
         """List the image layers anew; where none is chosen, the active one is, or the topmost."""
@@ -191,7 +201,12 @@ class ApplyWidget(Dock):
         settings = preferred_settings()
         planes = planes_of([self._plane(image) for image in self.images.value], self.planes.value == "all planes")
         statistics: Any = STATISTICS[self.statistics.value]
-        return Application(model, self.network.value, planes, statistics, settings.device)
+        smoothing = self.smoothing.value if self._is_series() else 0.0
+        return Application(model, self.network.value, planes, statistics, smoothing, settings.device)
+
+    def _is_series(self) -> bool:
+        """Whether several planes of a layer are to be segmented."""
+        return self.planes.value == "all planes" and any(image.ndim > 2 for image in self.images.value)
 
     def _refusal(self) -> str:
         """Why it cannot start, in words."""
@@ -229,9 +244,18 @@ class ApplyWidget(Dock):
 
     def _lay_out(self) -> None:
         self._channel_axis_row, self._planes_row = labeled(self.channel_axis), labeled(self.planes)
+        self._smoothing_row = labeled(self.smoothing)
         buttons = stacked([self.start_button, self.stop_button], layout="horizontal")
         rows = [labeled(self.network), self.open_button, self.about, labeled(self.images), self._channel_axis_row]
-        rows += [self._planes_row, labeled(self.statistics), buttons, self.progress, self.hint, self.status]
+        rows += [
+            self._planes_row,
+            self._smoothing_row,
+            labeled(self.statistics),
+            buttons,
+            self.progress,
+            self.hint,
+            self.status,
+        ]
         words = (self.about, self.hint, self.status)
         self.lay_out(rows, wrapped=words, layer_boxes=(self.network, self.channel_axis, self.statistics))
         self.images.native.setMaximumHeight(110)
