@@ -406,9 +406,9 @@ def model_of(
     predictor = predictor_for(network)
     rows, columns = (_middle(part) for part in plane.largest_part)
     patch = torch.from_numpy(np.ascontiguousarray(plane.values[:, rows, columns], dtype=np.float32))
-    mask = None if plane.mask is None else torch.from_numpy(plane.mask)
     with computing(choose_device("cpu"), settings.threads, precision="float32"), torch.no_grad():
-        statistics = predictor.measure(Picture(torch.from_numpy(plane.values), mask))
+        # each reference by itself, as later images are: in training, several lie between masked pixels
+        statistics = predictor.measure(*(_picture(plane, place) for place in plane.places))
         golden = Golden(patch, response_to(predictor, patch))
     name = str(record["image"]["name"])
     references = tuple(
@@ -455,6 +455,14 @@ def load(path: str | Path) -> Model:
         return Model.from_bytes(model_file.read(path))
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
+
+
+def _picture(plane: images.Plane, place: tuple[slice, slice]) -> Picture:
+    """One of a plane's images, without those beside it."""
+    rows, columns = place
+    values = torch.from_numpy(np.ascontiguousarray(plane.values[:, rows, columns]))
+    mask = None if plane.mask is None else torch.from_numpy(plane.mask[place])
+    return Picture(values, None if mask is None or bool(mask.all()) else mask)
 
 
 def _middle(part: slice) -> slice:

@@ -114,8 +114,6 @@ def training_run(
     """
     settings = settings or Settings()
     plane = mosaic(images, settings=settings, masks=masks, channel_axis=channel_axis)
-    if plane.parts:  # masked pixels beside a reference are 0; so is what lies beyond the border of a later image then
-        settings = settings.change(padding="zeros")
     painted = None if scribbles is None else strokes_on(plane, scribbles)
     if painted is None and settings.split_into == "regions":
         raise ValueError('split_into is "regions", which are no classes; accepted here are "groups" and "clusters"')

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,15 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
+from napari.utils._proxies import PublicOnlyProxy
 from pytestqt.qtbot import QtBot
 
 import napari_dfc as dfc
 from napari_dfc.gui.apply_run import ApplyRun
 from napari_dfc.gui.apply_widget import ApplyWidget
+from napari_dfc.gui.background import CancellableWorker
 from napari_dfc.gui.layers import METADATA_KEY
-from napari_dfc.gui.networks import networks_of
-from napari_dfc.result import Segmentation
+from napari_dfc.gui.networks import Networks, networks_of
 
 Finish = Callable[[Any], Any]
 
@@ -152,11 +155,11 @@ def test_stop_keeps_the_finished_planes(
 ) -> None:
     going_on, predict = threading.Event(), ApplyRun._predict
 
-    def slow(run: ApplyRun, tasks: list) -> Iterator[Segmentation]:
-        for number, result in enumerate(predict(run, tasks)):
+    def slow(run: ApplyRun, *given: Any) -> Iterator[Any]:
+        for number, done in enumerate(predict(run, *given)):
             if number == 2:
                 going_on.wait(30)
-            yield result
+            yield done
 
     monkeypatch.setattr(ApplyRun, "_predict", slow)
     layer = viewer.add_image(np.stack([tissue] * 4), name="stack")
@@ -211,13 +214,21 @@ def test_several_layers_one_of_them_deleted_meanwhile(
     assert run.layers[1] in viewer.layers
 
 
-def test_a_file_is_opened_and_a_damaged_one_refused(widget: ApplyWidget, model: dfc.Model, tmp_path: Path) -> None:
+def wait_for(qtbot: QtBot, worker: CancellableWorker) -> None:
+    """Until it has returned, and what follows is done."""
+    qtbot.waitUntil(lambda: not worker.is_running, timeout=30_000)
+    qtbot.wait(50)
+
+
+def test_a_file_is_opened_and_a_damaged_one_refused(
+    widget: ApplyWidget, model: dfc.Model, qtbot: QtBot, tmp_path: Path
+) -> None:
     model.save(tmp_path / "mine.dfc.safetensors")
-    assert widget.open_network(tmp_path / "mine.dfc.safetensors")
+    wait_for(qtbot, widget.open_network(tmp_path / "mine.dfc.safetensors"))
     assert widget.network.value == "mine"
     assert widget.model.digest == model.digest
     (tmp_path / "bad.dfc.safetensors").write_bytes((tmp_path / "mine.dfc.safetensors").read_bytes()[:-1])
-    assert not widget.open_network(tmp_path / "bad.dfc.safetensors")
+    wait_for(qtbot, widget.open_network(tmp_path / "bad.dfc.safetensors"))
     assert "cannot be used" in widget.status.value
     assert widget.network.value == "mine"
 
@@ -237,7 +248,94 @@ def test_a_result_that_is_changed_meanwhile_is_left_alone(
     widget.images.value = [layer]
     run = widget.start()
     qtbot.waitUntil(lambda: bool(run.drifts), timeout=30_000)
-    run.layers[0].data = np.zeros((3, 3), dtype=np.uint8)
+    own = np.zeros((6, 64, 72), dtype=np.uint8)  # of the same shape
+    run.layers[0].data = own
     finish(run)
     assert "was changed by something else" in run.outcome
-    assert run.layers[0].data.shape == (3, 3)
+    assert not own.any()
+
+
+def test_an_image_that_is_changed_meanwhile_is_left_as_far_as_it_was(
+    widget: ApplyWidget, viewer: ViewerModel, tissue: np.ndarray, model: dfc.Model, qtbot: QtBot, finish: Finish
+) -> None:
+    layer = viewer.add_image(np.stack([tissue] * 30), name="stack")
+    other = viewer.add_image(tissue[:, ::-1], name="other")
+    widget.images.value = [layer, other]
+    run = widget.start()
+    qtbot.waitUntil(lambda: bool(run.drifts), timeout=30_000)
+    layer.data = np.zeros((3, 20, 30, 3), dtype=np.uint8)
+    finish(run)
+    assert "“stack” was changed meanwhile" in run.outcome
+    n_done = len(run.layers[0].metadata[METADATA_KEY]["planes"])
+    assert n_done < 30
+    np.testing.assert_array_equal(run.layers[0].data[0], model.predict(tissue).labels)
+    assert not run.layers[0].data[n_done:].any()
+    np.testing.assert_array_equal(run.layers[1].data, model.predict(other.data).labels)
+
+
+def test_many_planes_wait_for_a_busy_window(
+    widget: ApplyWidget, viewer: ViewerModel, tissue: np.ndarray, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = viewer.add_image(np.stack([tissue[:12, :12]] * 120), name="stack", rgb=True)
+    widget.images.value = [layer]
+    run = widget.start()
+    depth, deepest, take = 0, 0, ApplyRun._take
+
+    def counted(self: ApplyRun, progress: Any) -> None:
+        nonlocal depth, deepest
+        depth += 1
+        deepest = max(deepest, depth)
+        take(self, progress)
+        depth -= 1
+
+    run._worker.yielded.disconnect(run._take)
+    run._worker.yielded.connect(lambda progress: counted(run, progress))
+    time.sleep(1)  # nothing is drawn meanwhile
+    finish(run)
+    assert len(run.drifts) == 120
+    assert deepest <= 2
+
+
+def test_memory_that_runs_out_is_a_failure_of_one_plane(
+    widget: ApplyWidget, viewer: ViewerModel, tissue: np.ndarray, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    respond = dfc.Model.respond
+
+    def short(self: dfc.Model, image: Any, **options: Any) -> Any:
+        if np.asarray(image[0])[0, 0, 0] == 7:
+            raise RuntimeError("can't allocate memory")
+        return respond(self, image, **options)
+
+    monkeypatch.setattr(dfc.Model, "respond", short)
+    stack = np.stack([tissue] * 3)
+    stack[1, 0, 0] = 7
+    layer = viewer.add_image(stack, name="stack")
+    widget.images.value = [layer]
+    run = finish(widget.start())
+    assert run.outcome == "2 planes segmented. 1 failed: stack, axis 0: 1: can't allocate memory"
+
+
+def test_a_result_too_large_for_memory_is_refused_beforehand(widget: ApplyWidget, viewer: ViewerModel) -> None:
+    endless = np.broadcast_to(np.zeros((1, 64, 64, 3), dtype=np.uint8), (10**9, 64, 64, 3))  # takes no memory
+    viewer.add_image(endless, name="endless", rgb=True)
+    widget.images.value = [viewer.layers["endless"]]
+    assert widget.hint.value.startswith("The labels of all planes of “endless” would take 4096.0 GB of memory")
+    assert not widget.start_button.enabled
+    widget.planes.value = "displayed plane"
+    assert widget.start_button.enabled
+
+
+def test_networks_outlive_the_wrapper_that_asked_for_them(viewer: ViewerModel, model: dfc.Model) -> None:
+    wrapper = PublicOnlyProxy(viewer)
+    networks_of(wrapper).keep("cells", model)
+    del wrapper
+    gc.collect()
+    assert list(networks_of(viewer)) == ["cells"]
+
+
+def test_names_that_are_taken_are_counted_on() -> None:
+    networks = Networks()
+    for expected in ("network", "network 2", "network 3"):
+        name = networks.new_name("network 2" if expected == "network 3" else "network")
+        assert name == expected
+        networks.keep(name, None)

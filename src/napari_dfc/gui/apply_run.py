@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import io
-import itertools
-import math
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+import re
+import threading
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from napari.qt.threading import create_worker
 from napari.utils import cancelable_progress
+from numpy.typing import NDArray
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_dfc.cancellation import Cancelled
-from napari_dfc.devices import load_torch, torch_is_loaded
+from napari_dfc.devices import choose_device, is_out_of_memory, release_memory
 from napari_dfc.gui.background import CancellableWorker, Progress, Refusal, told
-from napari_dfc.gui.inputs import gather, source_of
+from napari_dfc.gui.inputs import source_of
+from napari_dfc.gui.layer_planes import LayerPlanes
 from napari_dfc.gui.layers import (
     METADATA_KEY,
     ImagePlane,
-    full_resolution,
+    add_over,
+    displayed_plane,
     name_classes,
     new_labels_layer,
     new_stack_labels_layer,
@@ -35,15 +40,7 @@ if TYPE_CHECKING:
     from napari_dfc.model import Model, WhichStatistics
     from napari_dfc.result import Segmentation
 
-__all__ = ["Application", "ApplyRun", "all_planes", "in_series", "planes_of"]
-
-
-def all_planes(plane: ImagePlane) -> list[ImagePlane]:
-    """All planes of the layer that lie as this one does: every time point and slice, in the order of its axes."""
-    lengths = full_resolution(plane.layer).shape
-    axes = sorted(plane.position)
-    places = itertools.product(*(range(lengths[axis]) for axis in axes))
-    return [replace(plane, position=dict(zip(axes, place, strict=True))) for place in places]
+__all__ = ["Application", "ApplyRun"]
 
 
 @dataclass(frozen=True)
@@ -55,8 +52,8 @@ class Application:
     model : Model
     name : str
         Of the network.
-    planes : tuple of tuple of ImagePlane
-        Of each layer, the planes; those of one layer give one result.
+    planes : tuple of LayerPlanes
+        Those of one layer give one result.
     statistics : {"reference", "image"}
         See `Model.predict`.
     smoothing : float
@@ -67,25 +64,22 @@ class Application:
 
     model: Model
     name: str
-    planes: tuple[tuple[ImagePlane, ...], ...]
+    planes: tuple[LayerPlanes, ...]
     statistics: WhichStatistics = "reference"
     smoothing: float = 0.0
     device: str = "auto"
     threads: int = 0
 
 
-class _Task(NamedTuple):
-    """A plane, and which of the results it belongs to."""
+class _Done(NamedTuple):
+    """A plane that was segmented, or in words why it could not be."""
 
     target: int
     plane: ImagePlane
-
-
-class _Done(NamedTuple):
-    """A plane that was segmented."""
-
-    task: _Task
-    result: Segmentation
+    labels: NDArray[Any] | None
+    drift: float = float("nan")
+    record: dict[str, Any] | None = None
+    failure: str = ""
 
 
 class ApplyRun:
@@ -121,15 +115,13 @@ class ApplyRun:
         self.layers: dict[int, Labels] = {}
         self.drifts: list[float] = []
         self.outcome = ""
+        self._arrays: dict[int, NDArray[Any]] = {}  # the layers' data, as they were made
         self._failures: list[str] = []
+        self._dropped: set[int] = set()  # results that nobody wants, or whose image is another now
+        self._n_planes = sum(map(len, application.planes))
+        self._device = application.device
         self._called_off = False
-        self._series = [
-            [_Task(target, plane) for plane in planes]
-            for target, all_of_layer in enumerate(application.planes)
-            for planes in in_series(all_of_layer)
-        ]
-        self._n_planes = sum(map(len, self._series))
-        self._dropped: set[int] = set()  # results whose layer was deleted
+        self._taken = threading.Event()
         self._activity = cancelable_progress(
             total=self._n_planes,
             desc=f"Applying {application.name}",
@@ -140,8 +132,10 @@ class ApplyRun:
         self._worker.call_off = self._call_off
         self._worker.yielded.connect(self._take)
         self._worker.returned.connect(self._finish)
-        self._worker.errored.connect(lambda error: self._end(f"Failed: {error}"))
+        self._worker.errored.connect(self._fail)
         viewer.layers.events.removed.connect(self._follow_removal)
+        for planes in application.planes:
+            planes.plane.layer.events.data.connect(self._follow_change)
         self._worker.start()
 
     def __repr__(self) -> str:
@@ -161,43 +155,70 @@ class ApplyRun:
     # ------------------------------------------------------------------ in the worker's thread
 
     def _work(self) -> Generator[Progress, None, Refusal | None]:
-        return (yield from told(self._predictions()))
+        """The generator that the worker runs."""
+        return (yield from told(self._all_planes()))
 
-    def _predictions(self) -> Generator[Progress, None, None]:
-        total = self._n_planes
-        if not torch_is_loaded():
-            yield Progress(0, total, "Loading PyTorch, once after each start of napari ...")
-        load_torch()
-        index = 0
-        for tasks in self._series:
-            results = self._predict(tasks)
-            for place, task in enumerate(tasks):
+    def _all_planes(self) -> Generator[Progress, None, None]:
+        """One plane at a time: the next is begun when the window has drawn the one before."""
+        yield Progress(0, self._n_planes, "Starting ...")
+        number = 0
+        for target, planes in enumerate(self.application.planes):
+            for series in planes.series():
+                for done in self._predict(target, series):
+                    number += 1
+                    words = f"{number} of {self._n_planes} · {planes.title(done.plane)}"
+                    self._taken.clear()
+                    yield Progress(number, self._n_planes, words, done)
+                    while not (self._taken.wait(0.1) or self._called_off):
+                        pass
                 if self._called_off:
                     return
-                words = f"{index + 1} of {total} · {_title(task.plane)}"
-                index += 1
-                if task.target in self._dropped:
-                    continue
-                yield Progress(index - 1, total, words)
-                try:
-                    done: Any = _Done(task, next(results))
-                except Cancelled:
-                    return
-                except (ValueError, TypeError, OSError, MemoryError) as error:  # the others may do
-                    done = f"{_title(task.plane)}: {error}"
-                    results = self._predict(tasks[place + 1 :])
-                yield Progress(index, total, words, done)
 
-    def _predict(self, tasks: Sequence[_Task]) -> Iterator[Segmentation]:
-        """The planes of a series, one after the other."""
+    def _predict(self, target: int, series: Iterator[ImagePlane]) -> Iterator[_Done]:
+        """The planes of a series; one that fails does not stop the others."""
+        planes = self.application.planes[target]
+        current: list[ImagePlane] = []  # the plane that is at work
+        results = self._results(planes, series, current)
+        while not (self._called_off or target in self._dropped):
+            current.clear()
+            try:
+                result = next(results)
+            except (StopIteration, Cancelled):
+                return
+            except (ValueError, TypeError, OSError, MemoryError, RuntimeError) as error:
+                if not current:  # there was none left
+                    return
+                out_of_memory = is_out_of_memory(error)
+                if isinstance(error, RuntimeError) and not out_of_memory:
+                    raise
+                if out_of_memory and choose_device(self._device).name != "cpu":
+                    release_memory(choose_device(self._device))
+                    self._device, series = "cpu", chain([current[0]], series)
+                else:
+                    words = re.sub(r"^frame \d+: ", "", str(error) or "too little memory")
+                    yield _Done(target, current[0], None, failure=f"{planes.title(current[0])}: {words}")
+                results = self._results(planes, series, current)
+                continue
+            yield _Done(target, current[0], result.labels, result.drift, dict(result.record))
+
+    def _results(
+        self, planes: LayerPlanes, series: Iterator[ImagePlane], current: list[ImagePlane]
+    ) -> Iterator[Segmentation]:
+        """What the network makes of what is left of a series; `current` holds the plane at work."""
+
+        def frames() -> Iterator[tuple[NDArray[Any], ...]]:
+            for plane in series:
+                current.append(plane)
+                yield planes.arrays(plane)
+
         given = self.application
         return given.model.predict_series(
-            (gather(task.plane).arrays() for task in tasks),
+            frames(),
             smoothing=given.smoothing,
             statistics=given.statistics,
-            device=given.device,
+            device=self._device,
             threads=given.threads,
-            name=tasks[0].plane.layer.name if tasks else "",
+            name=planes.name,
             cancelled=lambda: self._called_off,
         )
 
@@ -206,54 +227,75 @@ class ApplyRun:
     def _take(self, progress: Progress) -> None:
         if not self.running:
             return
-        if isinstance(progress.shown, _Done):
-            self._show(progress.shown)
-        elif progress.shown is not None:
-            self._failures.append(progress.shown)
+        done = progress.shown
+        if isinstance(done, _Done):
+            if done.failure:
+                self._failures.append(done.failure)
+            elif done.target not in self._dropped:
+                self._show(done)
+            QTimer.singleShot(0, self._taken.set)  # runs once the window has drawn what changed
         if self.running:
             self.progressed.emit(progress)
-            # last, because it lets napari process events: the run may have ended when it returns
+            # last, because it lets napari process events: it may have ended when it returns
             self._activity.update(progress.done - self._activity.n)
 
     def _show(self, done: _Done) -> None:
-        (target, plane), result = done
-        if target in self._dropped:
-            return
-        if target not in self.layers:
-            self._add_layer(target, plane)
-        layer = self.layers[target]
-        if not show_plane(layer, plane, result.labels):
-            self._dropped.add(target)
+        assert done.labels is not None
+        assert done.record is not None
+        if done.target not in self.layers:
+            try:
+                self._add_layer(done)
+            except MemoryError:
+                self._call_off()
+                self._end("Not segmented: there is too little memory for the labels; choose fewer planes.")
+                return
+        layer = self.layers[done.target]
+        if layer.data is not self._arrays[done.target]:
+            self._dropped.add(done.target)
             self._failures.append(f"“{layer.name}” was changed by something else")
             return
-        where = {str(axis): index for axis, index in plane.position.items()}
-        layer.metadata[METADATA_KEY]["planes"].append({"position": where, **_of_one_plane(result)})
-        self.drifts.append(result.drift)
+        show_plane(layer, done.plane, done.labels)
+        if self._is_displayed(done.plane):
+            layer.refresh(thumbnail=False, highlight=False, extent=False)
+        where = {str(axis): index for axis, index in done.plane.position.items()}
+        kept = {"position": where, "sha256": done.record["image"]["sha256"], "drift": done.record["drift"]}
+        layer.metadata[METADATA_KEY]["planes"].append(kept)
+        self.drifts.append(done.drift)
 
-    def _add_layer(self, target: int, plane: ImagePlane) -> None:
+    def _add_layer(self, done: _Done) -> None:
         """The layer of a result, empty but over all its planes."""
-        legend = self.application.model.legend
+        planes, legend = self.application.planes[done.target], self.application.model.legend
         dtype = np.min_scalar_type(max(legend.numbers))
-        name = f"{plane.layer.name} by {self.application.name}"
-        metadata = {**self._record(), "planes": [], "source": source_of([plane.layer.name], plane)}
-        if len(self.application.planes[target]) > 1:
-            layer = new_stack_labels_layer(plane, dtype, name, metadata=metadata)
+        name = f"{planes.name} by {self.application.name}"
+        metadata = {**self._record(done), "planes": [], "source": source_of([planes.name], done.plane)}
+        if len(planes) > 1:
+            layer = new_stack_labels_layer(done.plane, dtype, name, metadata=metadata)
         else:
-            layer = new_labels_layer(plane, np.zeros(plane.shape, dtype), name, colors={}, metadata=metadata)
+            layer = new_labels_layer(done.plane, np.zeros(done.plane.shape, dtype), name, colors={}, metadata=metadata)
         name_classes(layer, legend)
         selected = list(self.viewer.layers.selection)
-        self.viewer.add_layer(layer)
+        add_over(self.viewer, layer, planes.plane.layer if len(self.application.planes) > 1 else None)
         if selected:  # adding a layer selects it, and takes the brush away from who is painting
             self.viewer.layers.selection = selected
-        self.layers[target] = layer
+        self.layers[done.target], self._arrays[done.target] = layer, layer.data
 
-    def _record(self) -> dict[str, Any]:
-        given = self.application
+    def _is_displayed(self, plane: ImagePlane) -> bool:
+        try:
+            displayed = displayed_plane(plane.layer, self.viewer.dims, plane.channel_axis)
+        except ValueError:  # in 3-D display all of them are
+            return True
+        return displayed.position == plane.position
+
+    def _record(self, done: _Done) -> dict[str, Any]:
+        """What is the same for all planes of a result."""
+        given, record = self.application, done.record or {}
         return {
             "format": 1,
             "model": {"name": given.name, "sha256": given.model.digest, "legend": given.model.legend.as_list()},
             "statistics": given.statistics,
             "smoothing": given.smoothing,
+            "device": record["device"],
+            "versions": record["versions"],
         }
 
     def _finish(self, outcome: Refusal | None) -> None:
@@ -261,30 +303,41 @@ class ApplyRun:
             self._end(f"Not segmented: {outcome.reason}")
             return
         words = f"{_planes(len(self.drifts))} segmented.{self._warning()}"
+        if self._device != self.application.device:
+            words += " The graphics processor ran out of memory: computed on the CPU."
         if self._failures:
             words += f" {len(self._failures)} failed: {'; '.join(self._failures[:3])}"
         self._end(words)
 
+    def _fail(self, error: Exception) -> None:
+        self._end(f"Failed: {error}")
+
     def _warning(self) -> str:
         from napari_dfc.model import MOST_DRIFT
 
-        unlike = sum(drift > MOST_DRIFT for drift in self.drifts)
+        unlike = [drift for drift in self.drifts if drift > MOST_DRIFT]
         if not unlike:
             return ""
+        are, them = ("is", "it") if len(unlike) == 1 else ("are", "them")
         return (
-            f" {unlike} of them {'is' if unlike == 1 else 'are'} unlike the references (drift up to "
-            f"{max(drift for drift in self.drifts if not math.isnan(drift)):.2f}): look before you trust "
-            f"{'it' if unlike == 1 else 'them'}."
+            f" {len(unlike)} of them {are} unlike the references (drift up to {max(unlike):.2f}; up to {MOST_DRIFT:g} "
+            f"is usual): look before you trust {them}."
         )
 
     def _follow_removal(self, event: Any) -> None:
         """A result was deleted: its planes are wanted no more. An image was deleted: what there is of it stays."""
-        for target, layer in self.layers.items():
-            if event.value is layer:
-                self._dropped.add(target)
-        for target, planes in enumerate(self.application.planes):
-            if event.value is planes[0].layer:
-                self._dropped.add(target)
+        self._dropped |= {target for target, layer in self.layers.items() if event.value is layer}
+        self._drop_those_of(event.value)
+
+    def _follow_change(self, event: Any) -> None:
+        """An image has other data now: what there is of it stays."""
+        if self._drop_those_of(event.source):
+            self._failures.append(f"“{event.source.name}” was changed meanwhile")
+
+    def _drop_those_of(self, image: Any) -> set[int]:
+        found = {target for target, planes in enumerate(self.application.planes) if planes.plane.layer is image}
+        self._dropped |= found
+        return found
 
     def _call_off(self) -> None:
         self._called_off = True
@@ -294,42 +347,11 @@ class ApplyRun:
             return
         self.outcome = outcome
         self.viewer.layers.events.removed.disconnect(self._follow_removal)
+        for planes in self.application.planes:
+            planes.plane.layer.events.data.disconnect(self._follow_change)
         self._activity.close()
         self.ended.emit(outcome)
 
 
-def _of_one_plane(result: Segmentation) -> dict[str, Any]:
-    """What the record of a plane says beside that of the network."""
-    return {
-        "sha256": result.record["image"]["sha256"],
-        "drift": result.record["drift"],
-        "note": result.note,
-        "device": result.record["device"],
-        "versions": result.record["versions"],
-    }
-
-
-def _title(plane: ImagePlane) -> str:
-    """The layer, and which of its planes."""
-    if not plane.position:
-        return plane.layer.name
-    place = ", ".join(f"{plane.layer.axis_labels[axis]} {index}" for axis, index in sorted(plane.position.items()))
-    return f"{plane.layer.name}, {place}"
-
-
 def _planes(number: int) -> str:
     return f"{number} plane{'s' * (number != 1)}"
-
-
-def in_series(planes: Sequence[ImagePlane]) -> list[list[ImagePlane]]:
-    """Planes of a layer, in one series along the first axis for each place on the others."""
-    found: dict[tuple[int, ...], list[ImagePlane]] = {}
-    for plane in planes:
-        _, *others = sorted(plane.position) or [0]
-        found.setdefault(tuple(plane.position[axis] for axis in others), []).append(plane)
-    return list(found.values())
-
-
-def planes_of(planes: Sequence[ImagePlane], everything: bool) -> tuple[tuple[ImagePlane, ...], ...]:
-    """For each displayed plane that one, or all planes of its layer."""
-    return tuple(tuple(all_planes(plane)) if everything else (plane,) for plane in planes)

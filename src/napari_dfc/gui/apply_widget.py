@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from magicgui.widgets import ComboBox, FloatSpinBox, Label, ProgressBar, PushButton, Select
 
-from napari_dfc.devices import load_torch, torch_is_loaded
-from napari_dfc.gui.apply_run import Application, ApplyRun, planes_of
-from napari_dfc.gui.background import Progress
+from napari_dfc.devices import Device, load_torch, torch_is_loaded, total_memory
+from napari_dfc.gui.apply_run import Application, ApplyRun
+from napari_dfc.gui.background import CancellableWorker, Progress, Refusal
 from napari_dfc.gui.dialogs import ask_for_network
 from napari_dfc.gui.dock import NO_IMAGE, Dock
 from napari_dfc.gui.form import labeled, preferred_settings, stacked
 from napari_dfc.gui.inputs import gather
+from napari_dfc.gui.layer_planes import LayerPlanes
 from napari_dfc.gui.layers import ImagePlane, channel_axes, displayed_plane
 from napari_dfc.gui.networks import networks_of
+from napari_dfc.memory import LARGEST_SHARE, amount
 from napari_dfc.model_document import ENDING
 
 if TYPE_CHECKING:
@@ -91,7 +95,6 @@ class ApplyWidget(Dock):
         self.stop_button = PushButton(text="Stop", tooltip="End now and keep the finished planes.", enabled=False)
         self.progress = ProgressBar(value=0, max=1, visible=False)
         self.hint = Label()
-        self.status = Label()
         self._lay_out()
         self._connect()
 
@@ -124,24 +127,27 @@ class ApplyWidget(Dock):
         if self.run is not None:
             self.run.stop()
 
-    def open_network(self, path: Path) -> bool:
-        """Read a network from its file and choose it; where it can't be read, `status` says why."""
-        if not torch_is_loaded():
-            load_torch()
-        from napari_dfc.model import load
+    def open_network(self, path: Path) -> CancellableWorker:
+        """Read a network from its file in a thread, and choose it; where it can't be read, `status` says why."""
 
-        try:
-            model = load(path)
-        except (OSError, ValueError) as error:
-            self.status.value = str(error)
-            self.refresh()
-            return False
-        name = self._networks.new_name(path.name.removesuffix(ENDING))
-        self._networks.keep(name, model)
-        self.network.value = name
-        self.status.value = ""
-        self.refresh()
-        return True
+        def read() -> Model:
+            load_torch()
+            from napari_dfc.model import load
+
+            return load(path)
+
+        def opened(model: Model | Refusal) -> None:
+            if isinstance(model, Refusal):
+                self.say(model.reason)
+                return
+            name = self._networks.new_name(path.name.removesuffix(ENDING))
+            self._networks.keep(name, model)
+            self.network.value = name
+            self.say("")
+
+        loading = "" if torch_is_loaded() else " Loading PyTorch, once after each start of napari."
+        self.say(f"Opening {path.name} ...{loading}")
+        return self.in_background(read, opened)
 
     def refresh(self) -> None:
         """Say whether it can start, and why not."""
@@ -195,11 +201,14 @@ class ApplyWidget(Dock):
     def _plane(self, image: Image) -> ImagePlane:
         return displayed_plane(image, self._viewer.dims, self.channel_axis.value if image.ndim > 2 else None)
 
+    def _layer_planes(self, image: Image) -> LayerPlanes:
+        return LayerPlanes.of(self._plane(image), self.planes.value == "all planes")
+
     def _application(self) -> Application:
         model = self.model
         assert model is not None
         settings = preferred_settings()
-        planes = planes_of([self._plane(image) for image in self.images.value], self.planes.value == "all planes")
+        planes = tuple(self._layer_planes(image) for image in self.images.value)
         statistics: Any = STATISTICS[self.statistics.value]
         smoothing = self.smoothing.value if self._is_series() else 0.0
         return Application(model, self.network.value, planes, statistics, smoothing, settings.device)
@@ -226,6 +235,15 @@ class ApplyWidget(Dock):
                 return (
                     f"“{image.name}” has {there} channel{'s' * (there != 1)} and the network was trained on "
                     f"{len(model.offset)}: choose images like the references, or set the channel axis."
+                )
+            planes = self._layer_planes(image)
+            needed = (
+                len(planes) * math.prod(planes.plane.shape) * np.min_scalar_type(max(model.legend.numbers)).itemsize
+            )
+            if needed > LARGEST_SHARE * total_memory(Device("cpu", "CPU", "")):
+                return (
+                    f"The labels of all planes of “{image.name}” would take {amount(needed)} of memory: choose the "
+                    "displayed plane."
                 )
         return ""
 

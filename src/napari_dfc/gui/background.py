@@ -6,10 +6,10 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from napari.qt.threading import GeneratorWorker
+from napari.qt.threading import GeneratorWorker, create_worker
 from qtpy.QtCore import QThreadPool
 
-__all__ = ["CancellableWorker", "EngineError", "Progress", "Refusal", "told"]
+__all__ = ["CancellableWorker", "EngineError", "Progress", "Refusal", "in_background", "told"]
 
 _Yielded = TypeVar("_Yielded")
 _Returned = TypeVar("_Returned")
@@ -68,6 +68,37 @@ class CancellableWorker(GeneratorWorker):
         """End at the next yield, and the computation in progress at once."""
         super().quit()
         self.call_off()
+
+
+def in_background(work: Callable[[], _Returned], done: Callable[[_Returned | Refusal], None]) -> CancellableWorker:
+    """Do something short in a thread, and then something with its outcome in the main thread.
+
+    Parameters
+    ----------
+    work : callable
+        What it raises becomes a `Refusal`.
+    done : callable
+        Takes what `work` returned; not called once the worker was told to quit.
+
+    Returns
+    -------
+    CancellableWorker
+        It has started.
+    """
+
+    def steps() -> Generator[None, None, _Returned]:
+        yield
+        return work()
+
+    def begin() -> Generator[None, None, _Returned | Refusal]:
+        return (yield from told(steps()))
+
+    worker: CancellableWorker = create_worker(begin, _worker_class=CancellableWorker, _start_thread=False)
+    worker.call_off = lambda: None
+    worker.returned.connect(done)
+    worker.errored.connect(lambda error: done(Refusal(str(error))))
+    worker.start()
+    return worker
 
 
 def told(work: Generator[_Yielded, None, _Returned]) -> Generator[_Yielded, None, _Returned | Refusal]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import Container
+from magicgui.widgets import Container, Label
 from napari.layers import Image, Labels
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QComboBox, QScrollArea, QWidget
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from magicgui.widgets import ComboBox
     from napari.components import ViewerModel
+
+from napari_dfc.gui.background import CancellableWorker, in_background
 
 __all__ = ["NO_IMAGE", "Dock"]
 
@@ -54,6 +56,7 @@ class Dock(Container[Any]):
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(labels=False)
         self._viewer = viewer
+        self.status = Label()
         self._followed: list[tuple[Any, Callable[..., None]]] = []
 
     def refresh(self) -> None:
@@ -75,6 +78,15 @@ class Dock(Container[Any]):
     def label_layers(self, _: Any = None) -> list[Labels]:
         """Those of the viewer."""
         return [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
+
+    def say(self, words: str) -> None:
+        """Show words below the controls."""
+        self.status.value = words
+        self.refresh()
+
+    def in_background(self, work: Callable[[], Any], done: Callable[[Any], None]) -> CancellableWorker:
+        """As `napari_dfc.gui.background.in_background`; nothing is done with the outcome once the dock is gone."""
+        return in_background(work, lambda outcome: done(outcome) if self._followed else None)
 
     def lay_out(self, rows: Sequence[Any], wrapped: Sequence[Any] = (), layer_boxes: Sequence[ComboBox] = ()) -> None:
         """Put rows below one another.

@@ -14,6 +14,7 @@ from napari_dfc.devices import Device, choose_device, load_torch, torch_is_loade
 from napari_dfc.gui.layers import ImagePlane, aligned_index, default_colors, full_resolution, scribble_plane
 from napari_dfc.memory import Plan, make_plan, wanted_factors
 from napari_dfc.references import mosaic_places
+from napari_dfc.scribbles import pack, prepare
 from napari_dfc.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from napari_dfc.segmentation import Run
 
 __all__ = ["RunInputs", "TrainingInputs", "gather", "source_of"]
+
+#: Painted classes that a record may hold: more than a network has channels.
+MOST_CLASSES = 100_000
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,10 @@ class RunInputs:
     def planes(self) -> tuple[ImagePlane, ...]:
         """The plane, in a tuple."""
         return (self.plane,)
+
+    def each(self) -> tuple[RunInputs, ...]:
+        """Of one image, itself."""
+        return (self,)
 
     @property
     def has_strokes(self) -> bool:
@@ -163,6 +171,10 @@ class TrainingInputs:
         """Of the references' layers; of one with several, of the first."""
         return tuple(each.names[0] for each in self.references)
 
+    def each(self) -> tuple[RunInputs, ...]:
+        """Of every reference."""
+        return self.references
+
     @property
     def has_strokes(self) -> bool:
         """Whether classes are painted on any reference."""
@@ -208,9 +220,14 @@ class TrainingInputs:
         return (painted or self.references)[0].colors(during)
 
     def metadata(self, result: Segmentation) -> tuple[dict[str, Any], ...]:
-        """For each reference the result's record without the strokes, which lie on all of them side by side."""
-        record = {**result.record, "strokes": []}
-        return tuple({**record, "source": source_of(each.names, each.plane)} for each in self.references)
+        """For each reference the result's record, with its own strokes and the names of all references."""
+        training = {"references": list(self.names)}
+        found = []
+        for each in self.references:
+            strokes = [] if each.strokes is None else [pack(prepare(each.strokes, each.plane.shape, MOST_CLASSES))]
+            where = source_of(each.names, each.plane)
+            found.append({**result.record, "strokes": strokes, "training": training, "source": where})
+        return tuple(found)
 
 
 def _channels(number: int) -> str:

@@ -23,7 +23,9 @@ __all__ = [
     "METADATA_KEY",
     "ImagePlane",
     "add_image_file",
+    "add_over",
     "aligned_index",
+    "axis_name",
     "channel_axes",
     "displayed_plane",
     "hex_colors",
@@ -122,7 +124,7 @@ def displayed_plane(layer: Image, dims: Dims, channel_axis: int | None = None) -
     position = {axis: int(indices[axis]) for axis in others if axis not in shown}
     for axis, index in position.items():
         if not 0 <= index < lengths[axis]:
-            raise ValueError(f"“{layer.name}” has no plane here; move the slider of {_axis_name(layer, axis)}")
+            raise ValueError(f"“{layer.name}” has no plane here; move the slider of {axis_name(layer, axis)}")
     return ImagePlane(layer, (shown[0], shown[1]), position, channel_axis)
 
 
@@ -155,7 +157,7 @@ def image_plane(layer: Image, position: Sequence[int] = (), channel_axis: int | 
     lengths = full_resolution(layer).shape
     for axis, index in zip(others, position, strict=False):
         if not 0 <= index < lengths[axis]:
-            known = f"{_axis_name(layer, axis)} has indices 0 to {lengths[axis] - 1}"
+            known = f"{axis_name(layer, axis)} has indices 0 to {lengths[axis] - 1}"
             raise ValueError(f"plane is {tuple(position)}; {known}")
     return ImagePlane(layer, (others[-2], others[-1]), dict(zip(others, position, strict=False)), channel_axis)
 
@@ -256,25 +258,13 @@ def new_stack_labels_layer(plane: ImagePlane, dtype: Any, name: str, *, metadata
     return Labels(np.zeros(shape, dtype=dtype), name=name, metadata=kept, **_placement(first))
 
 
-def show_plane(layer: Labels, plane: ImagePlane, labels: NDArray[Any]) -> bool:
-    """Write the label map of a plane into a layer over this plane or over all that lie as it does.
-
-    Returns
-    -------
-    bool
-        False, with nothing done, where the layer's data are no longer the ones that were made.
-    """
+def show_plane(layer: Labels, plane: ImagePlane, labels: NDArray[Any]) -> None:
+    """Write the label map of a plane into the data of a layer over this plane, or over all that lie as it does."""
     fresh = _expand(plane, labels)
-    lengths = full_resolution(plane.layer).shape
     axes = range(plane.channel_axis == 0, plane.layer.ndim)
-    whole = [lengths[axis] if axis in plane.position else fresh.shape[place] for place, axis in enumerate(axes)]
-    if not isinstance(layer.data, np.ndarray) or layer.data.shape not in (tuple(whole), fresh.shape):
-        return False
     over_all = layer.data.shape != fresh.shape
     places = [plane.position[axis] if over_all and axis in plane.position else None for axis in axes]
     layer.data[tuple(slice(None) if place is None else slice(place, place + 1) for place in places)] = fresh
-    layer.refresh(thumbnail=False, highlight=False, extent=False)
-    return True
 
 
 def new_scribbles_layer(plane: ImagePlane, name: str) -> Labels:
@@ -321,6 +311,14 @@ def hex_colors(colors: Mapping[int, Any]) -> dict[int, str]:
     """Colors (4,) of 0 to 1 as ``#rrggbb``, which knows no transparency."""
     parts = {number: np.rint(np.asarray(color)[:3] * 255).astype(int) for number, color in colors.items()}
     return {number: f"#{red:02x}{green:02x}{blue:02x}" for number, (red, green, blue) in parts.items()}
+
+
+def add_over(viewer: ViewerModel, layer: Labels, image: Image | None) -> None:
+    """Add a result right above its image, so that of images in one place each hides what lies below; or on top."""
+    if image is None or image not in viewer.layers:
+        viewer.add_layer(layer)
+    else:
+        viewer.layers.insert(viewer.layers.index(image) + 1, layer)
 
 
 def channel_axes(layers: Sequence[Image]) -> list[tuple[str, int]]:
@@ -419,6 +417,7 @@ def _usual_colormap() -> CyclicLabelColormap:
     return label_colormap()
 
 
-def _axis_name(layer: Image, axis: int) -> str:
+def axis_name(layer: Image, axis: int) -> str:
+    """What to call an axis of a layer: its label where it has one, else its number."""
     label = layer.axis_labels[axis]
     return f"axis {axis}" if label.startswith("axis") or label.lstrip("-").isdigit() else f"axis {label}"

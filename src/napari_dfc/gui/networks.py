@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import count
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -46,10 +48,8 @@ class Networks:
         """The name, with a number behind it where it is taken."""
         if wanted not in self._models:
             return wanted
-        number = 2
-        while f"{wanted} {number}" in self._models:
-            number += 1
-        return f"{wanted} {number}"
+        stem = re.sub(r" \d+$", "", wanted)
+        return next(name for number in count(2) if (name := f"{stem} {number}") not in self._models)
 
     def get(self, name: str) -> Model | None:
         """The network of this name, if there is one."""
@@ -72,5 +72,5 @@ _networks: WeakKeyDictionary[ViewerModel, Networks] = WeakKeyDictionary()
 
 
 def networks_of(viewer: ViewerModel) -> Networks:
-    """Those of a viewer, which go when it goes."""
-    return _networks.setdefault(viewer, Networks())
+    """Those of a viewer, which go when it goes; whether it is the viewer itself or napari's wrapper for plugins."""
+    return _networks.setdefault(getattr(viewer, "__wrapped__", viewer), Networks())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Label, ProgressBar, PushButton, Select
-from napari.qt.threading import GeneratorWorker, create_worker
 
-from napari_dfc.gui.background import Progress, Refusal, told
+from napari_dfc.gui.background import CancellableWorker, Progress, Refusal
 from napari_dfc.gui.dock import NO_IMAGE, Dock
 from napari_dfc.gui.form import SettingsForm, labeled, preferred_settings, stacked
 from napari_dfc.gui.inputs import RunInputs, gather
@@ -81,7 +80,6 @@ class SegmentWidget(Dock):
         self.progress = ProgressBar(value=0, max=1, visible=False)
         self.hint = Label()
         self.estimate = Label(tooltip="What a run with these settings takes; see Memory limit under Advanced.")
-        self.status = Label()
         self._lay_out()
         self._connect()
 
@@ -111,34 +109,25 @@ class SegmentWidget(Dock):
         if self.run is not None:
             self.run.stop()
 
-    def keep_network(self) -> GeneratorWorker | None:
+    def keep_network(self) -> CancellableWorker | None:
         """Keep the network of the last run for “Apply a network”, once it is measured; None where there is none."""
         run = self.run
         if run is None or run.result is None or not self._has_network():
             return None
-        result, name = run.result, f"{run.inputs.names[0]} network"
+        name = f"{run.inputs.names[0]} network"
 
-        def measured() -> Generator[None, None, Model]:
-            yield
-            return run.model_of(result)
-
-        def keep(found: Model | Refusal) -> None:
-            if isinstance(found, Refusal):
-                self.status.value = f"Not kept: {found.reason}"
-            else:
-                kept_as = self._networks.new_name(name)
-                self._networks.keep(kept_as, found)
-                self.status.value = f"Kept as “{kept_as}”: see “Apply a network”."
-            self.refresh()
-
-        def work() -> Generator[None, None, Model | Refusal]:
-            return (yield from told(measured()))
+        def keep(model: Model | Refusal) -> None:
+            self.keep_button.enabled = True
+            if isinstance(model, Refusal):
+                self.say(f"Not kept: {model.reason}")
+                return
+            kept_as = self._networks.new_name(name)
+            self._networks.keep(kept_as, model)
+            self.say(f"Kept as “{kept_as}”: see “Apply a network”.")
 
         self.keep_button.enabled = False
-        worker = create_worker(work, _start_thread=False, _connect={"returned": keep})
-        worker.finished.connect(lambda: setattr(self.keep_button, "enabled", True))
-        worker.start()
-        return worker
+        self.say("Measuring the image, to keep the network ...")
+        return self.in_background(partial(run.model_of, run.result), keep)
 
     def add_scribbles(self) -> Labels | None:
         """Add an empty strokes layer over the displayed plane, ready to paint; None where no plane is displayed."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Label, LineEdit, ProgressBar, PushButton
 
 from napari_dfc.files import read_image
-from napari_dfc.gui.background import Progress
+from napari_dfc.gui.background import CancellableWorker, Progress, Refusal
 from napari_dfc.gui.dialogs import ask_for_images, ask_where_to_save
 from napari_dfc.gui.dock import NO_IMAGE, Dock
 from napari_dfc.gui.form import SettingsForm, labeled, preferred_settings, stacked
@@ -69,7 +70,6 @@ class TrainWidget(Dock):
         self.progress = ProgressBar(value=0, max=1, visible=False)
         self.hint = Label()
         self.estimate = Label(tooltip="What the training takes; see Memory limit under Advanced.")
-        self.status = Label()
         self.legend = LegendTable()
         self.network_name = LineEdit(
             label="Network", value="network", tooltip="By which “Apply a network” offers it while napari runs."
@@ -118,24 +118,25 @@ class TrainWidget(Dock):
                 continue
             added.append(layer)
             self.references.tick(layer)
-            if axis is not None:
+            offered = [choice for _, choice in self._channel_axes()]
+            if axis in offered:
                 self.channel_axis.value = axis
+            elif axis is not None:
+                failures.append(f"{path.name} has its channels on axis {axis}, unlike the other ticked images.")
         self.status.value = " ".join(failures)
         self.refresh()
         return added
 
-    def save(self, path: Path, *, overwrite: bool = False) -> bool:
-        """Write the network to a file; where it can't, `status` says why."""
+    def save(self, path: Path, *, overwrite: bool = False) -> CancellableWorker | None:
+        """Write the network to a file in a thread; where it can't be, `status` says why. None where there is none."""
         if self.run is None or self.run.model is None:
-            return False
-        try:
-            self.run.model.save(path, overwrite=overwrite)
-        except (OSError, ValueError) as error:
-            self.status.value = f"Not saved: {error}"
-        else:
-            self.status.value = f"Saved as {path.name}."
-        self.refresh()
-        return self.status.value.startswith("Saved")
+            return None
+
+        def saved(outcome: Refusal | None) -> None:
+            self.say(f"Not saved: {outcome.reason}" if isinstance(outcome, Refusal) else f"Saved as {path.name}.")
+
+        self.say(f"Saving {path.name} ...")
+        return self.in_background(partial(self.run.model.save, path, overwrite=overwrite), saved)
 
     def refresh(self) -> None:
         """Say whether a run can start, and why not."""
@@ -219,15 +220,14 @@ class TrainWidget(Dock):
         for layer in self.run.layers:
             name_classes(layer, legend)
 
-    def _rename(self, name: str) -> None:
-        if self._kept_as and name.strip() and name.strip() != self._kept_as:
-            new = self._networks.new_name(name.strip())
+    def rename(self) -> None:
+        """Keep the network under the name in the field, or with a number behind it where it is taken."""
+        wanted = self.network_name.value.strip()
+        if self._kept_as and wanted and wanted != self._kept_as:
+            new = self._networks.new_name(wanted)
             self._networks.rename(self._kept_as, new)
             self._kept_as = new
-
-    def _say(self, words: str) -> None:
-        self.status.value = words
-        self.refresh()
+        self.network_name.value = self._kept_as or wanted
 
     # ------------------------------------------------------------------ once
 
@@ -250,9 +250,9 @@ class TrainWidget(Dock):
         self.stop_button.changed.connect(self.stop)
         self.add_files_button.changed.connect(lambda: self.add_files(ask_for_images(self.native)))
         self.save_button.changed.connect(self._ask_and_save)
-        self.network_name.changed.connect(self._rename)
+        self.network_name.native.editingFinished.connect(self.rename)
         self.legend.legend_changed.connect(self._take_legend)
-        self.legend.refused.connect(self._say)
+        self.legend.refused.connect(self.say)
         self.follow_viewer()
 
     def offer_channels(self) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from napari_dfc.gui.background import Progress
-from napari_dfc.gui.layers import name_classes
+import numpy as np
+
+from napari_dfc.gui.background import Progress, Refusal
+from napari_dfc.gui.layers import METADATA_KEY, name_classes
 from napari_dfc.gui.worker import LayerRun
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ class TrainingRun(LayerRun):
 
     model: Model | None = None
     _stopped = False
+    _trained: Model | None = None  # in the worker, before it is known whether anybody waits for it
 
     def stop(self) -> None:
         """End the optimization, and keep what the network has learned; does nothing once the run has ended."""
@@ -64,14 +68,27 @@ class TrainingRun(LayerRun):
         yield Progress(run.n_updates, run.n_updates, "Measuring the references ...")
         if self._called_off:
             return None
-        self.model = self.model_of(result)
-        return None if self._called_off else result
+        self._trained = self.model_of(result)
+        return self._as_predicted(result, self._trained, run)
 
-    def _finish(self, result: object) -> None:
-        super()._finish(result)  # type: ignore[arg-type]
-        if self.model is not None and self.result is not None:
+    def _as_predicted(self, result: Segmentation, model: Model, run: Run) -> Segmentation | None:
+        """The result with what the network says of each reference by itself, as it will of every other image."""
+        labels = result.labels.copy()
+        engine: dict[str, Any] = {"device": self.settings.device, "threads": self.settings.threads}
+        for each, place in zip(self.inputs.each(), run.plane.places, strict=True):
+            if self._called_off:
+                return None
+            labels[place] = model.predict(each.arrays(), **engine).labels
+        return replace(result, labels=labels, n_labels=len(np.unique(labels[labels > 0])))
+
+    def _finish(self, result: Segmentation | Refusal | None) -> None:
+        if self.running and result is not None and not isinstance(result, Refusal):
+            self.model = self._trained
+        super()._finish(result)
+        if self.model is not None:
             for layer in self.layers:
                 name_classes(layer, self.model.legend)
+                layer.metadata[METADATA_KEY]["model"] = {"sha256": self.model.digest}
 
     def _words(self, result: Segmentation) -> str:
         assert self.model is not None

@@ -18,7 +18,7 @@ from qtpy.QtCore import QTimer
 
 from napari_dfc.devices import torch_is_loaded
 from napari_dfc.gui.background import CancellableWorker, Progress, Refusal, told
-from napari_dfc.gui.layers import ImagePlane, finish_labels, hex_colors, new_labels_layer, show_labels
+from napari_dfc.gui.layers import ImagePlane, add_over, finish_labels, hex_colors, new_labels_layer, show_labels
 from napari_dfc.settings import Settings
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ class LayerRun:
         for plane, part in zip(self.inputs.planes, self._run.plane.places, strict=True):
             name = f"{plane.layer.name} {self.inputs.suffix}"
             self.layers.append(new_labels_layer(plane, labels[part], name, colors=colors, metadata={}))
-            self.viewer.add_layer(self.layers[-1])
+            add_over(self.viewer, self.layers[-1], plane.layer if len(self.inputs.planes) > 1 else None)
         if selected:  # adding a layer selects it, and takes the brush away from who is painting
             self.viewer.layers.selection = selected
 

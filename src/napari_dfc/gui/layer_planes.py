@@ -1,0 +1,81 @@
+"""The planes of an image layer that a network is applied to, held as they are when it starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dfc.gui.layers import ImagePlane, axis_name, full_resolution
+
+__all__ = ["LayerPlanes"]
+
+
+@dataclass(frozen=True)
+class LayerPlanes:
+    """One plane of a layer, or all that lie as it does; to be made with `of`.
+
+    Parameters
+    ----------
+    plane : ImagePlane
+    everything : bool
+        All time points and slices, rather than this plane alone.
+    data : array
+        The layer's; what the layer is given later changes nothing here.
+    name : str
+        The layer's.
+    axis_names : mapping of int to str
+        Of the axes that count planes.
+    """
+
+    plane: ImagePlane
+    everything: bool
+    data: Any
+    name: str
+    axis_names: dict[int, str]
+
+    @classmethod
+    def of(cls, plane: ImagePlane, everything: bool) -> LayerPlanes:
+        """Hold the data of a plane's layer; called on the main thread."""
+        names = {axis: axis_name(plane.layer, axis) for axis in plane.position}
+        everything = everything and bool(plane.position)
+        return cls(plane, everything, full_resolution(plane.layer), plane.layer.name, names)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Of all axes that count planes."""
+        return tuple(self.data.shape[axis] if self.everything else 1 for axis in sorted(self.plane.position))
+
+    def __len__(self) -> int:
+        return math.prod(self.lengths)
+
+    def series(self) -> Iterator[Iterator[ImagePlane]]:
+        """Planes along the first axis, once for each place on the others."""
+        if not self.everything:
+            yield iter([self.plane])
+            return
+        axes = sorted(self.plane.position)
+        first, *others = map(range, self.lengths)
+        for rest in product(*others):
+            places = (dict(zip(axes, (moment, *rest), strict=True)) for moment in first)
+            yield (replace(self.plane, position=place) for place in places)
+
+    def arrays(self, plane: ImagePlane) -> tuple[NDArray[Any], ...]:
+        """The channels of a plane, read now."""
+        places = [dict(plane.position)]
+        if plane.channel_axis is not None:
+            channels = range(self.data.shape[plane.channel_axis])
+            places = [{**plane.position, plane.channel_axis: channel} for channel in channels]
+        last = max((*plane.axes, *places[0]))
+        indices = (tuple(place.get(axis, slice(None)) for axis in range(last + 1)) for place in places)
+        return tuple(np.asarray(self.data[index]) for index in indices)
+
+    def title(self, plane: ImagePlane) -> str:
+        """The layer, and which of its planes."""
+        place = ", ".join(f"{self.axis_names[axis]}: {index}" for axis, index in sorted(plane.position.items()))
+        return f"{self.name}, {place}" if place else self.name
