@@ -336,7 +336,10 @@ def test_train_refuses_in_one_line_before_it_computes(images: Path, tmp_path: Pa
     assert_refused(call("train", reference, "-o", path, "--name", "nucleus"), "such as 1=nucleus")
     assert_refused(call("train", reference, "-o", path, "--name", "9=x"), "there is no class 9")
     assert_refused(call("train", reference, "-o", path, "--name", "1=x", "--name", "2=x"), "belongs to two classes")
-    assert_refused(call("train", reference, "-o", path, "--scribbles", "none", "--scribbles", "none"), "2 times for 1")
+    assert_refused(
+        call("train", reference, "-o", path, "--scribbles", "none", "--scribbles", "none"),
+        "there are 2 --scribbles for 1",
+    )
     assert_refused(call("train", reference, "-o", path, "--split-into", "regions"), "are no classes")
     assert not path.exists()
 

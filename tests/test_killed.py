@@ -8,6 +8,8 @@ from __future__ import annotations
 import csv
 import os
 import random
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -130,3 +132,27 @@ def test_killed_while_it_applies(networks: list[Path], tmp_path: Path, pytestcon
         rows = list(csv.DictReader(file))
     assert len(rows) == 6
     assert {row["state"] for row in rows} <= {"done", "kept"}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_interrupted_it_says_what_is_left(networks: list[Path], tmp_path: Path, jobs: int) -> None:
+    image = read_sample("stained_tissue").image
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    for index in range(40):
+        iio.imwrite(images / f"{index}.png", image[index : index + 100])
+    words = ["apply", networks[0], images, "--jobs", jobs, "-o", out]
+    process = begun(APPLYING, *words)
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("*.tif"))) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    told, complained = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in complained
+    assert "Traceback" not in complained
+    n_done = int(re.search(r"^(\d+) images segmented", told, re.MULTILINE).group(1))
+    assert 0 < n_done < 40
+    assert f"{40 - n_done} of 40 are left: the same call goes on with these" in told
+    with (out / "results.csv").open(newline="", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == n_done

@@ -10,8 +10,9 @@ import glob
 import hashlib
 import io
 import os
+import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -132,7 +133,7 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
 
 
-def apply(job: Job, sources: Sequence[Path], targets: Sequence[Path], jobs: int = 1) -> Iterator[Applied]:
+def apply(job: Job, sources: Sequence[Path], targets: Sequence[Path], jobs: int = 1) -> Generator[Applied, None, None]:
     """Segment images with a kept network, and write their label maps.
 
     Parameters
@@ -261,6 +262,7 @@ def _begin(job: Job) -> None:
     global _here
     from napari_dfc.devices import load_torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the image at work is finished
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     load_torch()

@@ -145,8 +145,8 @@ def train(
         if scribbles is not None:
             if len(scribbles) != len(reference):
                 came, wanted = len(scribbles), len(reference)
-                raise _Refusal(f"--scribbles came {came} times for {wanted} references; give one for each, or 'none'")
-            painted = [None if str(path) == "none" else _read(path).data for path in scribbles]
+                raise _Refusal(f"there are {came} --scribbles for {wanted} references; give one for each, or 'none'")
+            painted = [None if str(path) == "none" else _strokes(path) for path in scribbles]
         files = [_read(path) for path in reference]
         axes = {file.channel_axis if channel_axis is None else channel_axis for file in files}
         if len(axes) > 1:
@@ -220,17 +220,22 @@ def apply(
         job = Job(model, statistics, channel_axis, device, 1 if jobs > 1 else 0, overwrite, smoothing)
         console = Console(stderr=True)
         made = apply_to(job, sources, targets, jobs)
-        found = list(
-            track(
-                made, model.name, total=len(sources), console=console, transient=True, disable=not console.is_terminal
-            )
+        shown = track(
+            made, model.name, total=len(sources), console=console, transient=True, disable=not console.is_terminal
         )
-        order = {source: index for index, source in enumerate(sources)}
-        found.sort(key=lambda each: order[each.source])
+        done, interrupted = {}, False
+        try:
+            for each in shown:
+                done[each.source] = each
+        except KeyboardInterrupt:
+            interrupted = True
+            _complain("interrupted: ending what is at work ...")
+            made.close()
+        found = [done[source] for source in sources if source in done]
         write_table(out / "results.csv", legend, found, earlier)
     for each in found:
         if each.state == "failed":
-            _complain(f"{each.source}: {each.note}")
+            _complain(each.note if each.note.startswith(str(each.source)) else f"{each.source}: {each.note}")
         elif each.note:
             print(f"{each.source}: {each.note}")
     failed = [each for each in found if each.state == "failed"]
@@ -239,6 +244,9 @@ def apply(
         f"{len(found) - len(failed) - kept} images segmented, {kept} kept from before, {len(failed)} failed: "
         f"{out / 'results.csv'}"
     )
+    if interrupted:
+        print(f"{len(sources) - len(found)} of {len(sources)} are left: the same call goes on with these")
+        raise typer.Exit(130)
     if failed:
         raise typer.Exit(1)
 
@@ -477,10 +485,24 @@ def _overlay_of(target: Path) -> Path:
     return target.with_name(f"{target.stem.removesuffix('_labels')}_overlay.png")
 
 
+def _strokes(path: Path) -> Any:
+    """A label image of strokes, (H, W)."""
+    painted = _read(path).data
+    if painted.ndim != 2:
+        raise _Refusal(
+            f"{path} holds an array of shape {painted.shape}; strokes are one channel of whole numbers, with rows and "
+            "columns as in the image"
+        )
+    return painted
+
+
 def _refuse_twice(targets: list[Path]) -> None:
     twice = sorted(target.name for target, times in Counter(targets).items() if times > 1)
     if twice:
-        raise _Refusal(f"several images would be written to the same file: {', '.join(twice)}")
+        raise _Refusal(
+            f"several images would be written to the same file: {', '.join(twice)}; give images of one name in calls "
+            "of their own, each with a folder of its own"
+        )
 
 
 def _refuse_inputs(written: list[Path], inputs: list[Path]) -> None:

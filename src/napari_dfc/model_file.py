@@ -85,7 +85,7 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
     document = _json(_checked_header(data), "its document")
     digest = document.pop(DIGEST, None)
     if not isinstance(digest, str) or len(digest) != len(NO_DIGEST):
-        raise ValueError("the file is damaged, or no network's")
+        raise ValueError("the file is damaged, or is no network of napari-dfc")
     place = _place_of_digest(data, digest)
     if hashlib.sha256(data[:place] + NO_DIGEST.encode() + data[place + len(NO_DIGEST) :]).hexdigest() != digest:
         raise ValueError("the file is damaged: its digest is not that of its content")
@@ -159,6 +159,8 @@ def read(path: str | Path) -> bytes:
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder; accepted is the file of a network, *{ENDING}")
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
     with path.open("rb") as file:
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
@@ -169,14 +171,14 @@ def read(path: str | Path) -> bytes:
 def _checked_header(data: bytes) -> str:
     """The document in a header that is sound."""
     if len(data) < 8:
-        raise ValueError("the file is cut off, or no network's")
+        raise ValueError("the file is cut off, or is no network of napari-dfc")
     (length,) = struct.unpack("<Q", data[:8])
     if length > MOST_HEADER_BYTES or 8 + length > len(data):
-        raise ValueError("the file is cut off, or no network's")
+        raise ValueError("the file is cut off, or is no network of napari-dfc")
     try:
         text = data[8 : 8 + length].decode("utf-8")
     except UnicodeDecodeError:
-        raise ValueError("the file is damaged, or no network's") from None
+        raise ValueError("the file is damaged, or is no network of napari-dfc") from None
     header = _json(text, "its header")
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or set(metadata) != {DOCUMENT} or not isinstance(metadata[DOCUMENT], str):
@@ -206,7 +208,9 @@ def _checked_tensor(name: str, tensor: Any, n_bytes: int) -> int:
         if size > MOST_BYTES:
             raise wrong
     start, end = offsets
-    if end > n_bytes or end - start != size * _ITEM_BYTES[tensor["dtype"]]:
+    if end > n_bytes:
+        raise ValueError("the file is cut off")
+    if end - start != size * _ITEM_BYTES[tensor["dtype"]]:
         raise wrong
     return int(end)
 
@@ -215,7 +219,7 @@ def _place_of_digest(data: bytes, digest: str) -> int:
     before = f'\\"{DIGEST}\\":\\"'.encode()  # quotes within a text of JSON; in a text within it they look otherwise
     place = data.find(before + digest.encode(), 8)
     if place < 0:
-        raise ValueError("the file is damaged, or no network's")
+        raise ValueError("the file is damaged, or is no network of napari-dfc")
     return place + len(before)
 
 

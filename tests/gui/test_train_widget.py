@@ -88,6 +88,20 @@ def test_references_of_other_channels_are_refused_beforehand(widget: TrainWidget
     assert "“color” has 3 channels and “gray” has 1 channel" in widget.hint.value
 
 
+def test_without_strokes_it_says_what_the_classes_will_be(
+    widget: TrainWidget, viewer: ViewerModel, slides: tuple[Image, Image]
+) -> None:
+    widget.references.tick(slides[0])
+    assert "No strokes are chosen: the classes will be 3 groups." in widget.estimate.value
+    layer = widget.add_scribbles()
+    assert widget.references.chosen == [(slides[0], layer)]
+    assert "nothing is painted" in widget.hint.value
+    assert [each.name for each in viewer.layers] == ["left", "left strokes", "right"]
+    layer.data[3, 4] = layer.data[20, 4] = 1
+    layer.refresh()
+    assert "No strokes" not in widget.estimate.value
+
+
 def test_regions_are_refused_but_not_with_strokes(
     widget: TrainWidget, slides: tuple[Image, Image], strokes: Labels
 ) -> None:

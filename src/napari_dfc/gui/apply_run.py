@@ -319,9 +319,10 @@ class ApplyRun:
         if not unlike:
             return ""
         are, them = ("is", "it") if len(unlike) == 1 else ("are", "them")
+        advice = " Where only the exposure is another, each image's own brightness can help."
         return (
             f" {len(unlike)} of them {are} unlike the references (drift up to {max(unlike):.2f}; up to {MOST_DRIFT:g} "
-            f"is usual): look before you trust {them}."
+            f"is usual): look before you trust {them}.{advice}"
         )
 
     def _follow_removal(self, event: Any) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["ApplyWidget"]
 
 PLANES = ("displayed plane", "all planes")
-STATISTICS = {"as in the references": "reference", "each image's own": "image"}
+STATISTICS = {"as references": "reference", "own": "image"}
 
 
 class ApplyWidget(Dock):
@@ -52,6 +52,7 @@ class ApplyWidget(Dock):
         super().__init__(napari_viewer)
         self.run: ApplyRun | None = None
         self._networks = networks_of(napari_viewer)
+        self.intro = Label(value="Choose a network and the images that are to get its classes.")
         self.network = ComboBox(
             label="Network",
             choices=lambda _: list(self._networks),
@@ -79,8 +80,8 @@ class ApplyWidget(Dock):
         self.statistics = ComboBox(
             label="Brightness",
             choices=list(STATISTICS),
-            tooltip="as in the references: a pixel means the same in every image. each image's own: makes up for "
-            "another exposure or staining, but gives every image about the references' share of each class.",
+            tooltip="as references: a gray value means the same in every image. own: each image is scaled by itself, "
+            "which makes up for another exposure or staining and for fading light.",
         )
         self.smoothing = FloatSpinBox(
             label="Smoothing",
@@ -234,7 +235,8 @@ class ApplyWidget(Dock):
             if there != len(model.offset):
                 return (
                     f"“{image.name}” has {there} channel{'s' * (there != 1)} and the network was trained on "
-                    f"{len(model.offset)}: choose images like the references, or set the channel axis."
+                    f"{len(model.offset)}: choose images like the references"
+                    f"{', or set the channel axis' if self._channel_axes() else ''}."
                 )
             planes = self._layer_planes(image)
             needed = (
@@ -264,7 +266,14 @@ class ApplyWidget(Dock):
         self._channel_axis_row, self._planes_row = labeled(self.channel_axis), labeled(self.planes)
         self._smoothing_row = labeled(self.smoothing)
         buttons = stacked([self.start_button, self.stop_button], layout="horizontal")
-        rows = [labeled(self.network), self.open_button, self.about, labeled(self.images), self._channel_axis_row]
+        rows = [
+            self.intro,
+            labeled(self.network),
+            self.open_button,
+            self.about,
+            labeled(self.images),
+            self._channel_axis_row,
+        ]
         rows += [
             self._planes_row,
             self._smoothing_row,
@@ -274,7 +283,7 @@ class ApplyWidget(Dock):
             self.hint,
             self.status,
         ]
-        words = (self.about, self.hint, self.status)
+        words = (self.intro, self.about, self.hint, self.status)
         self.lay_out(rows, wrapped=words, layer_boxes=(self.network, self.channel_axis, self.statistics))
         self.images.native.setMaximumHeight(110)
         self.start_button.native.setObjectName("apply")
@@ -301,7 +310,8 @@ def described(model: Model) -> str:
     from html import escape
 
     classes = " ".join(
-        f'<span style="color:{entry.color}">■</span> {escape(entry.name)}' for entry in list(model.legend)[:12]
+        f'<span style="color:{entry.color}">■</span>&nbsp;{escape(entry.name).replace(" ", "&nbsp;")}'
+        for entry in list(model.legend)[:12]
     )
     more = " ..." if len(model.legend) > 12 else ""
     n_references, n_channels = len(model.references), len(model.offset)

@@ -15,7 +15,14 @@ from napari_dfc.gui.dialogs import ask_for_images, ask_where_to_save
 from napari_dfc.gui.dock import NO_IMAGE, Dock
 from napari_dfc.gui.form import SettingsForm, labeled, preferred_settings, stacked
 from napari_dfc.gui.inputs import TrainingInputs, gather
-from napari_dfc.gui.layers import add_image_file, channel_axes, displayed_plane, name_classes
+from napari_dfc.gui.layers import (
+    add_image_file,
+    add_over,
+    channel_axes,
+    displayed_plane,
+    name_classes,
+    new_scribbles_layer,
+)
 from napari_dfc.gui.legend_table import LegendTable
 from napari_dfc.gui.networks import networks_of
 from napari_dfc.gui.reference_list import ReferenceList
@@ -23,7 +30,7 @@ from napari_dfc.gui.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image
+    from napari.layers import Image, Labels
 
     from napari_dfc.legend import Legend
 
@@ -51,6 +58,11 @@ class TrainWidget(Dock):
         self._kept_as = ""
         self.intro = Label(value="Tick the images to learn from; strokes on some of them say what the classes are.")
         self.references = ReferenceList()
+        self.new_scribbles = PushButton(
+            text="New strokes layer",
+            tooltip="Add an empty Labels layer over the selected image, or the first ticked one, ready to paint: one "
+            "label number for each class.",
+        )
         self.add_files_button = PushButton(
             text="Add files ...", tooltip="Open image files as layers and tick them as references."
         )
@@ -71,8 +83,9 @@ class TrainWidget(Dock):
         self.hint = Label()
         self.estimate = Label(tooltip="What the training takes; see Memory limit under Advanced.")
         self.legend = LegendTable()
+        self.legend_hint = Label(value="Double-click a name or a color to change it.")
         self.network_name = LineEdit(
-            label="Network", value="network", tooltip="By which “Apply a network” offers it while napari runs."
+            label="Network name", value="network", tooltip="By which “Apply a network” offers it while napari runs."
         )
         self.save_button = PushButton(
             text="Save network ...", tooltip="Write it to a file, to use it on another day or on another computer."
@@ -127,6 +140,25 @@ class TrainWidget(Dock):
         self.refresh()
         return added
 
+    def add_scribbles(self) -> Labels | None:
+        """Add an empty strokes layer over the selected image, or the first ticked one; None where there is none."""
+        ticked = [image for image, _ in self.references.chosen]
+        active = self._viewer.layers.selection.active
+        if active not in ticked and not ticked:
+            return None
+        image = active if active in ticked else ticked[0]
+        try:
+            plane = displayed_plane(image, self._viewer.dims, self.channel_axis.value if image.ndim > 2 else None)
+        except ValueError:  # the hint says why
+            return None
+        layer = new_scribbles_layer(plane, f"{image.name} strokes")
+        add_over(self._viewer, layer, image)
+        self.references.choose_strokes(image, layer)
+        self._viewer.layers.selection.active = layer
+        layer.brush_size = 4
+        layer.mode = "paint"
+        return layer
+
     def save(self, path: Path, *, overwrite: bool = False) -> CancellableWorker | None:
         """Write the network to a file in a thread; where it can't be, `status` says why. None where there is none."""
         if self.run is None or self.run.model is None:
@@ -149,7 +181,7 @@ class TrainWidget(Dock):
         self.progress.visible = self.running
         has_model = not self.running and self.run is not None and self.run.model is not None
         self.legend.setVisible(has_model)
-        self._network_row.visible = self.save_button.visible = has_model
+        self._network_row.visible = self.save_button.visible = self.legend_hint.visible = has_model
 
     def offer_layers(self) -> None:
         """List the image layers anew; those that are selected when they first appear are ticked."""
@@ -191,7 +223,10 @@ class TrainWidget(Dock):
             plan = inputs.plan(settings)
         except (ValueError, TypeError) as error:
             return str(error), ""
-        return "", f"Takes {plan}."
+        kind = settings.split_into
+        number = f"{settings.n_groups} groups" if kind == "groups" else kind
+        without = "" if inputs.has_strokes else f" No strokes are chosen: the classes will be {number}."
+        return "", f"Takes {plan}.{without}"
 
     # ------------------------------------------------------------------ what happens meanwhile
 
@@ -234,9 +269,18 @@ class TrainWidget(Dock):
     def _lay_out(self) -> None:
         self._channel_axis_row, self._network_row = labeled(self.channel_axis), labeled(self.network_name)
         buttons = stacked([self.start_button, self.stop_button], layout="horizontal")
-        above = [self.intro, self.references, self.add_files_button, self._channel_axis_row, self.form, buttons]
-        rows = [*above, self.progress, self.hint, self.estimate, self.status, self._network_row, self.save_button]
-        words = (self.intro, self.hint, self.estimate, self.status)
+        above = [
+            self.intro,
+            self.references,
+            self.new_scribbles,
+            self.add_files_button,
+            self._channel_axis_row,
+            self.form,
+            buttons,
+        ]
+        rows = [*above, self.progress, self.hint, self.estimate, self.status]
+        rows += [self.legend_hint, self._network_row, self.save_button]
+        words = (self.intro, self.hint, self.estimate, self.status, self.legend_hint)
         self.lay_out(rows, wrapped=words, layer_boxes=[self.channel_axis])
         layout = self._rows.native.layout()
         layout.insertWidget(layout.indexOf(self._network_row.native), self.legend)
@@ -248,6 +292,7 @@ class TrainWidget(Dock):
             widget.changed.connect(self.refresh)
         self.start_button.changed.connect(self.start)
         self.stop_button.changed.connect(self.stop)
+        self.new_scribbles.changed.connect(self.add_scribbles)
         self.add_files_button.changed.connect(lambda: self.add_files(ask_for_images(self.native)))
         self.save_button.changed.connect(self._ask_and_save)
         self.network_name.native.editingFinished.connect(self.rename)
