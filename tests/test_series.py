@@ -126,6 +126,23 @@ def test_what_has_changed_is_as_in_a_frame_of_its_own(model: Model) -> None:
 # ---------------------------------------------------------------------- what has not changed
 
 
+@pytest.mark.parametrize("dark", ["clipped", "masked"])
+def test_noise_is_told_beside_much_that_does_not_vary(dark: str) -> None:
+    random = np.random.default_rng(3)
+    scene = np.zeros((100, 100))
+    scene[:, 60:] = 100  # 60 % are dark
+    frames = [
+        np.where(scene > 0, scene + random.normal(0, 5, scene.shape), 0).clip(0, 255).astype(np.uint8) for _ in "ab"
+    ]
+    frames[1][40:60, 75:95] = 200
+    mask = scene > 0 if dark == "masked" else None
+    constants = (np.zeros(1), np.full(1, 255.0))
+    still = unchanged(*(prepare(frame, mask=mask, constants=constants) for frame in frames))
+    assert still[:30, 65:].mean() > 0.98
+    assert not still[45:55, 80:90].any()
+    assert still[:, :55].all() == (dark == "clipped")
+
+
 def test_noise_alone_is_no_change_and_a_moved_edge_is() -> None:
     random = np.random.default_rng(1)
     scene = np.zeros((80, 120))

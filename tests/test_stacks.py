@@ -44,8 +44,9 @@ def test_every_plane_of_a_tiff_is_read_by_its_place(
     assert sorted(places) == sorted(np.ndindex(file.shape))
     assert len(places) == file.n_planes
     expected = np.moveaxis(data, 0, 2) if options.get("metadata") == {"axes": "CTZYX"} else data
-    for place, plane in zip(places, file.planes(places), strict=True):
-        assert np.array_equal(plane, expected[place])
+    with file.reading() as read:
+        for place in places:
+            assert np.array_equal(read(place), expected[place])
 
 
 def test_a_series_goes_through_time_at_one_depth(tmp_path: Path) -> None:
@@ -63,17 +64,24 @@ def test_a_plane_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[last : last + 40] = bytes(40)  # the last page cannot be unpacked any more
     path.write_bytes(data)
-    planes = file.planes([(number,) for number in range(5)])
-    for number in range(4):
-        assert np.array_equal(next(planes), PLANES[number, 0, 0])
-    with pytest.raises(ValueError, match=r"a\.tif cannot be read as an image"):
-        next(planes)
+    with file.reading() as read:
+        for number in range(4):
+            assert np.array_equal(read((number,)), PLANES[number, 0, 0])
+        with pytest.raises(ValueError, match=r"a\.tif cannot be read as an image"):
+            read((4,))
 
 
 def test_channels_may_be_named_by_the_caller(tmp_path: Path) -> None:
     path = written(tmp_path / "a.tif", PLANES[:, 0, 0], metadata=None)  # pages without a meaning
     assert isinstance(open_image(path, channel_axis=0), ImageFile)
     assert isinstance(open_image(path), StackFile)
+
+
+@pytest.mark.parametrize("channel_axis", [1, 2, -1, 5, -4])
+def test_a_channel_axis_that_cannot_be_is_refused(tmp_path: Path, channel_axis: int) -> None:
+    path = written(tmp_path / "a.tif", PLANES[:, 0, 0], metadata=None)
+    with pytest.raises(ValueError, match=rf"channel_axis is {channel_axis}; .*a\.tif has the axes ..."):
+        open_image(path, channel_axis=channel_axis)
 
 
 def test_a_single_image_is_none(tmp_path: Path) -> None:
@@ -92,7 +100,8 @@ def test_an_animation_is_a_time_series(tmp_path: Path) -> None:
     file = open_image(tmp_path / "a.gif")
     assert (file.axes, file.shape) == ("T", (3,))
     (places,) = file.series()
-    assert [int(plane[0, 0, 0]) for plane in file.planes(places)] == pytest.approx([10, 120, 240], abs=4)
+    with file.reading() as read:
+        assert [int(read(place)[0, 0, 0]) for place in places] == pytest.approx([10, 120, 240], abs=4)
 
 
 def test_missing_and_damaged_files_are_refused(tmp_path: Path) -> None:

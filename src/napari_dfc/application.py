@@ -12,6 +12,7 @@ import io
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -327,22 +328,23 @@ def _of_stack(model: Model, job: Job, file: StackFile) -> _Labeled:
     labels: NDArray[np.unsignedinteger[Any]] | None = None
     drifts = np.full(file.shape, np.nan)
     digest = hashlib.sha256()
-    for places in file.series():
-        results = model.predict_series(
-            file.planes(places),
-            smoothing=job.smoothing,
-            channel_axis=file.channel_axis,
-            statistics=job.statistics,
-            device=job.device,
-            threads=job.threads,
-            name=file.path.name,
-        )
-        for place, result in zip(places, results, strict=True):
-            if labels is None:
-                dtype = np.min_scalar_type(max(model.legend.numbers))
-                labels = np.zeros((*file.shape, *result.labels.shape), dtype=dtype)
-            labels[place], drifts[place] = result.labels, result.drift
-            digest.update(result.record["image"]["sha256"].encode())
+    with file.reading() as read:
+        for places in file.series():
+            results = model.predict_series(
+                map(read, places),
+                smoothing=job.smoothing,
+                channel_axis=file.channel_axis,
+                statistics=job.statistics,
+                device=job.device,
+                threads=job.threads,
+                name=file.path.name,
+            )
+            for place, result in zip(places, results, strict=True):
+                if labels is None:
+                    dtype = np.min_scalar_type(max(model.legend.numbers))
+                    labels = np.zeros((*file.shape, *result.labels.shape), dtype=dtype)
+                labels[place], drifts[place] = result.labels, result.drift
+                digest.update(result.record["image"]["sha256"].encode())
     assert labels is not None  # a stack has a plane
     drift, note = float(drifts.mean()), _note_of_stack(drifts)
     image = {"name": file.path.name, "sha256": digest.hexdigest(), "shape": list(labels.shape)}
@@ -395,8 +397,12 @@ def _source(path: Path, job: Job) -> dict[str, Any]:
 
 
 def _areas(labels: np.ndarray[Any, Any]) -> dict[int, int]:
-    numbers, counts = np.unique(labels[labels > 0], return_counts=True)
-    return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+    found: Counter[int] = Counter()
+    for plane in labels.reshape(-1, *labels.shape[-2:]):  # of a stack, a plane at a time takes the less memory
+        numbers, counts = np.unique(plane, return_counts=True)
+        found.update(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
+    del found[0]
+    return dict(found)
 
 
 def _area(pixel_size: tuple[float, float] | None) -> float:

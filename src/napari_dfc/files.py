@@ -188,7 +188,7 @@ def write_labels(
 
 def _uuid(labels: NDArray[Any], metadata: Mapping[str, Any]) -> str:
     """The identifier that OME asks for, from what is written: the same result gives the same file, byte for byte."""
-    digest = hashlib.sha256(np.ascontiguousarray(labels).tobytes())
+    digest = hashlib.sha256(np.ascontiguousarray(labels).data)
     digest.update(json.dumps([labels.dtype.str, labels.shape, metadata], sort_keys=True).encode())
     return f"urn:uuid:{uuid5(NAMESPACE_OID, digest.hexdigest())}"
 

@@ -161,7 +161,8 @@ def unchanged(before: Plane, after: Plane) -> NDArray[np.bool_]:
     Notes
     -----
     The difference :math:`d` of the frames has the noise's deviation :math:`s`, which the differences of neighbors
-    along both axes tell although things have moved:
+    along both axes tell although things have moved (where no frame is masked, nor both are at the darkest or brightest
+    value of all, as where light was clipped):
 
     .. math:: s = \operatorname{median} |d_{y,x} - d_{y,x+1} - d_{y+1,x} + d_{y+1,x+1}| / (2 \cdot 0.6745)
 
@@ -186,13 +187,19 @@ def unchanged(before: Plane, after: Plane) -> NDArray[np.bool_]:
     for mask in (before.mask, after.mask):
         if mask is not None:
             still &= mask
-    for difference in after.values - before.values:
+    usable = still.copy()
+    for one, other in zip(before.values, after.values, strict=True):
+        clipped = ((one == one.min()) & (other == other.min())) | ((one == one.max()) & (other == other.max()))
+        difference = other - one
+        deviation = _deviation(difference, usable & ~clipped)
         smooth = gaussian_filter(difference, SIGMA)
-        still &= np.abs(smooth) <= MOST_DEVIATIONS * _deviation(difference) / (2 * math.sqrt(math.pi) * SIGMA)
+        still &= np.abs(smooth) <= MOST_DEVIATIONS * deviation / (2 * math.sqrt(math.pi) * SIGMA)
     return still
 
 
-def _deviation(difference: NDArray[np.floating[Any]]) -> float:
-    """Of the white noise in a map (H, W); 0 where it is too small to tell."""
+def _deviation(difference: NDArray[np.floating[Any]], usable: NDArray[np.bool_]) -> float:
+    """Of the white noise in a map (H, W), by the pixels that are usable; 0 where these are too few to tell."""
     twofold = np.diff(np.diff(difference, axis=0), axis=1)
-    return float(np.median(np.abs(twofold))) / (2 * 0.6745) if twofold.size else 0.0
+    squares = usable[:-1, :-1] & usable[1:, :-1] & usable[:-1, 1:] & usable[1:, 1:]
+    noise = np.abs(twofold[squares])
+    return float(np.median(noise)) / (2 * 0.6745) if noise.size else 0.0

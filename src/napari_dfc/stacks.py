@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -63,16 +64,18 @@ class StackFile:
             else:
                 yield [(*place[:time], moment, *place[time + 1 :]) for moment in range(self.shape[time])]
 
-    def planes(self, places: Sequence[tuple[int, ...]]) -> Iterator[NDArray[Any]]:
-        """The planes at some places, each read when it is asked for.
+    @contextmanager
+    def reading(self) -> Iterator[Callable[[tuple[int, ...]], NDArray[Any]]]:
+        """Open the file, for a while, for planes that are each read when they are asked for.
 
-        Raises
+        Yields
         ------
-        ValueError
-            The file is damaged.
+        callable
+            Gives the plane at a place along `axes`; a ValueError where the file is damaged.
         """
         if self.data is not None:
-            yield from (self.data[self._index(place)] for place in places)
+            held = self.data
+            yield lambda place: held[self._index(place)]
             return
         import zarr  # half a second, which only a stack should take
 
@@ -80,10 +83,12 @@ class StackFile:
             tiff = tifffile.TiffFile(self.path)
         with tiff:
             pages = zarr.open_array(tiff.series[0].aszarr(), mode="r")
-            for place in places:
+
+            def read(place: tuple[int, ...]) -> NDArray[Any]:
                 with can_be_read(self.path):
-                    plane = np.asarray(pages[self._index(place)])
-                yield plane
+                    return np.asarray(pages[self._index(place)])
+
+            yield read
 
     def _index(self, place: tuple[int, ...]) -> tuple[Any, ...]:
         """Of a plane among all axes of the file."""
@@ -144,7 +149,9 @@ def _stack(
         return None
     channel: int | None = axes.find("C")
     if channel_axis is not None:
-        channel = channel_axis % len(axes) if -len(axes) <= channel_axis < len(axes) else -1
+        channel = channel_axis % len(axes) if -len(axes) <= channel_axis < len(axes) else None
+        if channel is None or axes[channel] in "YX":
+            raise ValueError(f"channel_axis is {channel_axis}; {path} has the axes {axes}, and Y and X are no channels")
     elif channel == -1:
         channel = axes.find("S")
     positions = tuple(index for index, letter in enumerate(axes) if letter not in "YXS" and index != channel)
