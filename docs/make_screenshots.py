@@ -68,6 +68,7 @@ def keep_a_network() -> None:
     for number, name in ((1, "nucleus"), (2, "out of focus"), (3, "background")):
         train.legend.set_name(number, name)
     train.network_name.value = "tissue"
+    train.rename()
     viewer.layers["slide 1 strokes"].visible = False
     viewer.reset_view()
     shoot(viewer, "training.png")

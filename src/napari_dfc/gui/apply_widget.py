@@ -265,6 +265,8 @@ class ApplyWidget(Dock):
     def _lay_out(self) -> None:
         self._channel_axis_row, self._planes_row = labeled(self.channel_axis), labeled(self.planes)
         self._smoothing_row = labeled(self.smoothing)
+        images = labeled(self.images)
+        images.native.setFixedHeight(100)  # a list asks for far more
         buttons = stacked([self.start_button, self.stop_button], layout="horizontal")
         rows = [
             self.intro,
@@ -285,7 +287,7 @@ class ApplyWidget(Dock):
         ]
         words = (self.intro, self.about, self.hint, self.status)
         self.lay_out(rows, wrapped=words, layer_boxes=(self.network, self.channel_axis, self.statistics))
-        self.images.native.setMaximumHeight(110)
+        self.images.native.setFixedHeight(90)
         self.start_button.native.setObjectName("apply")
 
     def _connect(self) -> None:
