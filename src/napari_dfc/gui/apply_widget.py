@@ -268,23 +268,9 @@ class ApplyWidget(Dock):
         images = labeled(self.images)
         images.native.setFixedHeight(100)  # a list asks for far more
         buttons = stacked([self.start_button, self.stop_button], layout="horizontal")
-        rows = [
-            self.intro,
-            labeled(self.network),
-            self.open_button,
-            self.about,
-            labeled(self.images),
-            self._channel_axis_row,
-        ]
-        rows += [
-            self._planes_row,
-            self._smoothing_row,
-            labeled(self.statistics),
-            buttons,
-            self.progress,
-            self.hint,
-            self.status,
-        ]
+        rows = [self.intro, labeled(self.network), self.open_button, self.about, images, self._channel_axis_row]
+        rows += [self._planes_row, self._smoothing_row, labeled(self.statistics), buttons]
+        rows += [self.progress, self.hint, self.status]
         words = (self.intro, self.about, self.hint, self.status)
         self.lay_out(rows, wrapped=words, layer_boxes=(self.network, self.channel_axis, self.statistics))
         self.images.native.setFixedHeight(90)
