@@ -21,6 +21,7 @@ from skimage.segmentation import felzenszwalb, slic
 from sklearn.cluster import KMeans
 
 import napari_dfc as dfc
+import napari_dfc.settings
 from bench import Results, add_jobs, interval, machine, parser, table, torch
 from napari_dfc.basins import basins_of, means_over
 from napari_dfc.contrast import contrast_of
@@ -128,10 +129,14 @@ def main() -> None:
     options.add_argument("--images", type=int, default=0, help="how many, spread evenly; 0 for all")
     options.add_argument("--ways", nargs="*", help="only these")
     options.add_argument("--clusters", nargs="*", default=[], help="presets whose clusters are measured, too")
+    options.add_argument("--set", nargs="*", default=[], help="settings of ours, such as superpixels=10000")
     options.add_argument("--fresh", action="store_true", help="measure anew what an earlier call has measured")
     given = options.parse_args()
     torch.set_num_threads(given.threads)
-    engine: dict[str, object] = {"device": given.device, "threads": given.threads}
+    types = {parameter.name: parameter.type for parameter in dfc.settings.parameters()}
+    changes = dict(each.split("=", 1) for each in given.set)
+    numbers = {name: types[name](value) if types[name] in (int, float) else value for name, value in changes.items()}
+    engine: dict[str, object] = {"device": given.device, "threads": given.threads, **numbers}
     ours: dict[str, Way] = {
         each: partial(by_preset, each, "regions", engine) for each in ("fast", "balanced", "accurate")
     }
@@ -154,7 +159,10 @@ def main() -> None:
         photographs = photographs[:: max(len(photographs) // given.images, 1)][: given.images]
     found: dict[str, list[dict]] = {}
     for name, way in ways.items():
-        results = Results(f"peers-{given.data}-{given.split}-{name.replace(', ', '-')}-{given.device}", given.fresh)
+        chosen_by = "-".join([name.replace(", ", "-"), *sorted(given.set)]) if name not in peers else name
+        results = Results(
+            f"peers-{given.data}-{given.split}-{chosen_by.replace(', ', '-')}-{given.device}", given.fresh
+        )
         tasks = {each.name: partial(measured, way, each) for each in photographs}
         results.fill(tasks, given.jobs, given.threads, name)
         found[name] = [results.found[each] for each in tasks]
