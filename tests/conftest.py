@@ -26,7 +26,7 @@ collect_ignore_glob = [] if find_spec("napari") else ["gui/*"]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How thoroughly to test what depends on chance."""
-    parser.addoption("--kills", type=int, default=2, help="how often processes are killed at random moments")
+    parser.addoption("--kills", type=int, default=1, help="how often processes are killed at random moments")
 
 
 @pytest.hookimpl(trylast=True)  # once pytest-xvfb has set DISPLAY
