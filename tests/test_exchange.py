@@ -370,6 +370,6 @@ def test_the_command_line_exports_and_refuses(painted: Model, tmp_path: Path, mo
     assert call("export", kept, "-o", out, "--overwrite").exit_code == 0
     assert call("export", kept, "-o", tmp_path / "cells.bioimageio.zip").exit_code == 0
     assert_refused(call("export", kept, "-o", tmp_path / "cells.zip"), "accepted are those that end in .onnx or")
-    assert_refused(call("export", tmp_path / "none", "-o", tmp_path / "b.onnx"), "No such file")
+    assert_refused(call("export", tmp_path / "none", "-o", tmp_path / "b.onnx"), "does not exist")
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert_refused(call("export", kept, "-o", tmp_path / "b.onnx"), 'pip install "napari-dfc[exchange]"')
