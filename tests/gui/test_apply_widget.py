@@ -17,7 +17,6 @@ from pytestqt.qtbot import QtBot
 import napari_dfc as dfc
 from napari_dfc.gui.apply_run import ApplyRun
 from napari_dfc.gui.apply_widget import ApplyWidget
-from napari_dfc.gui.background import CancellableWorker
 from napari_dfc.gui.layers import METADATA_KEY
 from napari_dfc.gui.networks import Networks, networks_of
 
@@ -214,22 +213,17 @@ def test_several_layers_one_of_them_deleted_meanwhile(
     assert run.layers[1] in viewer.layers
 
 
-def wait_for(qtbot: QtBot, worker: CancellableWorker) -> None:
-    """Until it has returned, and what follows is done."""
-    qtbot.waitUntil(lambda: not worker.is_running, timeout=30_000)
-    qtbot.wait(50)
-
-
 def test_a_file_is_opened_and_a_damaged_one_refused(
     widget: ApplyWidget, model: dfc.Model, qtbot: QtBot, tmp_path: Path
 ) -> None:
     model.save(tmp_path / "mine.dfc.safetensors")
-    wait_for(qtbot, widget.open_network(tmp_path / "mine.dfc.safetensors"))
-    assert widget.network.value == "mine"
+    widget.open_network(tmp_path / "mine.dfc.safetensors")
+    qtbot.waitUntil(lambda: widget.network.value == "mine", timeout=30_000)
     assert widget.model.digest == model.digest
     (tmp_path / "bad.dfc.safetensors").write_bytes((tmp_path / "mine.dfc.safetensors").read_bytes()[:-1])
-    wait_for(qtbot, widget.open_network(tmp_path / "bad.dfc.safetensors"))
-    assert "cannot be used" in widget.status.value
+    worker = widget.open_network(tmp_path / "bad.dfc.safetensors")
+    qtbot.waitUntil(lambda: "cannot be used" in widget.status.value, timeout=30_000)
+    qtbot.waitUntil(lambda: not worker.is_running, timeout=30_000)
     assert widget.network.value == "mine"
 
 
