@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.widgets import ComboBox, FloatSpinBox, Label, ProgressBar, PushButton, Select
+from magicgui.widgets import ComboBox, FloatSpinBox, Label, PushButton, Select
 
 from napari_dfc.devices import Device, load_torch, torch_is_loaded, total_memory
 from napari_dfc.gui.apply_run import Application, ApplyRun
-from napari_dfc.gui.background import CancellableWorker, Progress, Refusal
+from napari_dfc.gui.background import CancellableWorker, Refusal
 from napari_dfc.gui.dialogs import ask_for_network
 from napari_dfc.gui.dock import NO_IMAGE, Dock
 from napari_dfc.gui.form import labeled, preferred_settings, stacked
 from napari_dfc.gui.inputs import gather
 from napari_dfc.gui.layer_planes import LayerPlanes
 from napari_dfc.gui.layers import ImagePlane, channel_axes, displayed_plane
-from napari_dfc.gui.networks import networks_of
 from napari_dfc.memory import LARGEST_SHARE, amount
 from napari_dfc.model_document import ENDING
 
@@ -49,9 +48,11 @@ class ApplyWidget(Dock):
     """
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
-        super().__init__(napari_viewer)
-        self.run: ApplyRun | None = None
-        self._networks = networks_of(napari_viewer)
+        super().__init__(
+            napari_viewer,
+            start={"text": "Apply", "tooltip": "Segment into new Labels layers, plane by plane."},
+            stop={"text": "Stop", "tooltip": "End now and keep the finished planes."},
+        )
         self.intro = Label(value="Choose a network and the images that are to get its classes.")
         self.network = ComboBox(
             label="Network",
@@ -92,17 +93,8 @@ class ApplyWidget(Dock):
             tooltip="Of time series: where the image has not changed, a pixel takes this share of its probabilities "
             "from the frame before, which makes it flicker less in noise. Goes along the first slider.",
         )
-        self.start_button = PushButton(text="Apply", tooltip="Segment into new Labels layers, plane by plane.")
-        self.stop_button = PushButton(text="Stop", tooltip="End now and keep the finished planes.", enabled=False)
-        self.progress = ProgressBar(value=0, max=1, visible=False)
-        self.hint = Label()
         self._lay_out()
         self._connect()
-
-    @property
-    def running(self) -> bool:
-        """Whether what was started here goes on."""
-        return self.run is not None and self.run.running
 
     @property
     def model(self) -> Model | None:
@@ -111,22 +103,11 @@ class ApplyWidget(Dock):
 
     def start(self) -> ApplyRun | None:
         """Start; None where it can't, with the reason in `hint`."""
-        if self.running:
+        if not self.can_start():
             return None
-        self.refresh()
-        if not self.start_button.enabled:
-            return None
-        self.run = ApplyRun(self._viewer, self._application())
-        self.run.progressed.connect(self._show_progress)
-        self.run.ended.connect(self._show_outcome)
-        self._show_progress(Progress(0, 1, "Starting ..."))
-        self.refresh()
-        return self.run
-
-    def stop(self) -> None:
-        """End at once, and keep the finished planes."""
-        if self.run is not None:
-            self.run.stop()
+        run = ApplyRun(self._viewer, self._application())
+        self.follow_run(run, 1)
+        return run
 
     def open_network(self, path: Path) -> CancellableWorker:
         """Read a network from its file in a thread, and choose it; where it can't be read, `status` says why."""
@@ -152,12 +133,7 @@ class ApplyWidget(Dock):
 
     def refresh(self) -> None:
         """Say whether it can start, and why not."""
-        reason = "" if self.running else self._refusal()
-        self.start_button.enabled = not (self.running or reason)
-        self.stop_button.enabled = self.running
-        self.hint.value, self.hint.visible = reason, bool(reason)
-        self.status.visible = bool(self.status.value)
-        self.progress.visible = self.running
+        self.show_state("" if self.running else self._refusal())
         model = self.model
         self.about.value = "" if model is None else described(model)
         self.about.visible = model is not None
@@ -189,10 +165,7 @@ class ApplyWidget(Dock):
     def let_go(self) -> None:
         """The dock is gone: end what goes on, keeping the finished planes."""
         self._networks.changed.disconnect(self.offer_networks, missing_ok=True)
-        if self.run is not None:
-            self.run.progressed.disconnect(self._show_progress, missing_ok=True)
-            self.run.ended.disconnect(self._show_outcome, missing_ok=True)
-            self.run.stop()
+        super().let_go()
 
     # ------------------------------------------------------------------ what is chosen
 
@@ -249,17 +222,6 @@ class ApplyWidget(Dock):
                 )
         return ""
 
-    # ------------------------------------------------------------------ what happens meanwhile
-
-    def _show_progress(self, progress: Progress) -> None:
-        self.progress.max = progress.total
-        self.progress.value = progress.done
-        self.status.value = progress.words
-
-    def _show_outcome(self, outcome: str) -> None:
-        self.status.value = outcome
-        self.refresh()
-
     # ------------------------------------------------------------------ once
 
     def _lay_out(self) -> None:
@@ -281,8 +243,6 @@ class ApplyWidget(Dock):
         self.images.changed.connect(self.offer_channels)
         for widget in (self.network, self.channel_axis, self.planes):
             widget.changed.connect(self.refresh)
-        self.start_button.changed.connect(self.start)
-        self.stop_button.changed.connect(self.stop)
         self.open_button.changed.connect(self._ask_and_open)
         self.follow_viewer()
         self.offer_networks()

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import Container, Label
+from magicgui.widgets import Container, Label, ProgressBar, PushButton
 from napari.layers import Image, Labels
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QComboBox, QScrollArea, QWidget
+
+from napari_dfc.gui.background import CancellableWorker, Progress, in_background
+from napari_dfc.gui.layers import ImagePlane, new_scribbles_layer
+from napari_dfc.gui.networks import networks_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from magicgui.widgets import ComboBox
     from napari.components import ViewerModel
-
-from napari_dfc.gui.background import CancellableWorker, in_background
 
 __all__ = ["NO_IMAGE", "Dock"]
 
@@ -41,35 +44,101 @@ class _DockWatcher(QObject):
 
 
 class Dock(Container[Any]):
-    """A dock widget that follows the layers of a viewer until it is closed.
+    """A dock widget that follows the layers of a viewer until it is closed, and starts one run at a time.
 
     Parameters
     ----------
     viewer : napari.components.ViewerModel
+    start, stop : dict
+        Text and tooltip of the buttons that start and stop a run.
+
+    Attributes
+    ----------
+    run : object or None
+        The latest run started here, with `progressed`, `ended`, `running` and `stop` as `LayerRun` has them.
 
     Notes
     -----
-    A subclass makes its controls, then calls `lay_out` and `follow_viewer`, and says in `refresh`, `offer_layers` and
-    `let_go` what is to be done.
+    A subclass makes its controls, then calls `lay_out` and `follow_viewer`.
     """
 
-    def __init__(self, viewer: ViewerModel) -> None:
+    def __init__(self, viewer: ViewerModel, start: Mapping[str, str], stop: Mapping[str, str]) -> None:
         super().__init__(labels=False)
         self._viewer = viewer
-        self.status = Label()
+        self._networks = networks_of(viewer)
+        self.run: Any = None
+        self.start_button = PushButton(**start)
+        self.stop_button = PushButton(**stop, enabled=False)
+        self.progress = ProgressBar(value=0, max=1, visible=False)
+        self.hint, self.status = Label(), Label()
         self._followed: list[tuple[Any, Callable[..., None]]] = []
 
+    @abstractmethod
     def refresh(self) -> None:
         """Say what can be done with the layers as they are."""
-        raise NotImplementedError
 
+    @abstractmethod
     def offer_layers(self) -> None:
         """Fill the choices anew, under the layers' present names."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def start(self) -> Any:
+        """Start a run; None where it can't, with the reason in `hint`."""
+
+    @property
+    def running(self) -> bool:
+        """Whether a run started here goes on."""
+        return self.run is not None and self.run.running
+
+    def stop(self) -> None:
+        """End the run, as the button says."""
+        if self.run is not None:
+            self.run.stop()
 
     def let_go(self) -> None:
-        """The dock is gone: end what it has started, and keep what there is."""
-        raise NotImplementedError
+        """The dock is gone: end the run, keeping what there is."""
+        self.stop()
+
+    def can_start(self) -> bool:
+        """Whether a run can be started, looked at anew."""
+        if self.running:
+            return False
+        self.refresh()
+        return bool(self.start_button.enabled)
+
+    def follow_run(self, run: Any, total: int) -> None:
+        """Show how a run that has just been started goes on."""
+        self.run = run
+        run.progressed.connect(self._show_progress)
+        run.ended.connect(self.show_outcome)
+        self._show_progress(Progress(0, total, "Starting ..."))
+        self.refresh()
+
+    def show_state(self, reason: str) -> None:
+        """Show whether a run goes on, and otherwise why none can start."""
+        self.start_button.enabled = not (self.running or reason)
+        self.stop_button.enabled = self.running
+        self.hint.value, self.hint.visible = reason, bool(reason)
+        self.status.visible = bool(self.status.value)
+        self.progress.visible = self.running
+
+    def begin_painting(self, plane: ImagePlane, add: Callable[[Labels], Any]) -> Labels:
+        """Add an empty strokes layer over a plane, ready to paint."""
+        layer = new_scribbles_layer(plane, f"{plane.layer.name} strokes")
+        add(layer)
+        self._viewer.layers.selection.active = layer
+        layer.brush_size = 4
+        layer.mode = "paint"
+        return layer
+
+    def show_outcome(self, outcome: str) -> None:
+        """A run has ended, as these words say."""
+        self.say(outcome)
+
+    def _show_progress(self, progress: Progress) -> None:
+        self.progress.max = progress.total
+        self.progress.value = progress.done
+        self.status.value = progress.words
 
     def image_layers(self, _: Any = None) -> list[Image]:
         """Those of the viewer."""
@@ -124,6 +193,8 @@ class Dock(Container[Any]):
         self._followed += [(event, self.refresh) for event in of_dims]
         for event, follow in self._followed:
             event.connect(follow)
+        self.start_button.changed.connect(self.start)
+        self.stop_button.changed.connect(self.stop)
         self._dock_watcher = _DockWatcher(self.native, self._let_go)
         self.native.destroyed.connect(self._let_go)
         self._follow_layers()
@@ -151,6 +222,9 @@ class Dock(Container[Any]):
         self._followed = []
         for layer in self._viewer.layers:
             self._unfollow_layer(layer)
+        if self.run is not None:
+            self.run.progressed.disconnect(self._show_progress, missing_ok=True)
+            self.run.ended.disconnect(self.show_outcome, missing_ok=True)
         self.let_go()
 
 

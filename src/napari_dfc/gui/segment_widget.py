@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Label, ProgressBar, PushButton, Select
+from magicgui.widgets import ComboBox, Label, PushButton, Select
 
-from napari_dfc.gui.background import CancellableWorker, Progress, Refusal
+from napari_dfc.gui.background import CancellableWorker, Refusal
 from napari_dfc.gui.dock import NO_IMAGE, Dock
 from napari_dfc.gui.form import SettingsForm, labeled, preferred_settings, stacked
 from napari_dfc.gui.inputs import RunInputs, gather
-from napari_dfc.gui.layers import ImagePlane, channel_axes, displayed_plane, new_scribbles_layer
-from napari_dfc.gui.networks import networks_of
+from napari_dfc.gui.layers import ImagePlane, channel_axes, displayed_plane
 from napari_dfc.gui.worker import LayerRun
 
 if TYPE_CHECKING:
@@ -39,9 +38,11 @@ class SegmentWidget(Dock):
     """
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
-        super().__init__(napari_viewer)
-        self.run: LayerRun | None = None
-        self._networks = networks_of(napari_viewer)
+        super().__init__(
+            napari_viewer,
+            start={"text": "Run", "tooltip": "Segment the displayed plane into a new Labels layer."},
+            stop={"text": "Stop", "tooltip": "End now and keep the labels on screen."},
+        )
         self.image = ComboBox(
             label="Image",
             choices=self.image_layers,
@@ -70,44 +71,24 @@ class SegmentWidget(Dock):
             tooltip="Add an empty Labels layer over the image, ready to paint: one label number for each class.",
         )
         self.form = SettingsForm(preferred_settings())
-        self.start_button = PushButton(text="Run", tooltip="Segment the displayed plane into a new Labels layer.")
-        self.stop_button = PushButton(text="Stop", tooltip="End now and keep the labels on screen.", enabled=False)
         self.keep_button = PushButton(
             text="Keep network",
             tooltip="Keep what this run has learned: “Apply a network” then gives other images the same classes. "
             "Groups are kept by “Train on references”.",
         )
-        self.progress = ProgressBar(value=0, max=1, visible=False)
-        self.hint = Label()
         self.estimate = Label(tooltip="What a run with these settings takes; see Memory limit under Advanced.")
         self._lay_out()
         self._connect()
 
-    @property
-    def running(self) -> bool:
-        """Whether a run started here goes on."""
-        return self.run is not None and self.run.running
-
     def start(self) -> LayerRun | None:
         """Start a run with what the widget shows; None where it can't, with the reason in `hint`."""
-        if self.running:
-            return None
-        self.refresh()
-        if not self.start_button.enabled:
+        if not self.can_start():
             return None
         settings = self.form.settings()
         inputs = self._inputs()
-        self.run = LayerRun(self._viewer, inputs, settings)
-        self.run.progressed.connect(self._show_progress)
-        self.run.ended.connect(self._show_outcome)
-        self._show_progress(Progress(0, settings.n_updates(inputs.has_strokes), "Starting ..."))
-        self.refresh()
-        return self.run
-
-    def stop(self) -> None:
-        """End the run and keep what there is."""
-        if self.run is not None:
-            self.run.stop()
+        run = LayerRun(self._viewer, inputs, settings)
+        self.follow_run(run, settings.n_updates(inputs.has_strokes))
+        return run
 
     def keep_network(self) -> CancellableWorker | None:
         """Keep the network of the last run for “Apply a network”, once it is measured; None where there is none."""
@@ -135,22 +116,14 @@ class SegmentWidget(Dock):
             plane = self._plane()
         except ValueError:  # the hint says why
             return None
-        layer = new_scribbles_layer(plane, f"{self.image.value.name} strokes")
-        self._viewer.add_layer(layer)
-        self.scribbles.value = layer
-        layer.brush_size = 4
-        layer.mode = "paint"
+        self.scribbles.value = layer = self.begin_painting(plane, self._viewer.add_layer)
         return layer
 
     def refresh(self) -> None:
         """Say whether a run can start, and why not."""
         reason, estimate = ("", "") if self.running else self._look_ahead()
-        self.start_button.enabled = not (self.running or reason)
-        self.stop_button.enabled = self.running
-        self.hint.value, self.estimate.value = reason, estimate
-        self.hint.visible, self.estimate.visible = bool(reason), bool(estimate)
-        self.status.visible = bool(self.status.value)
-        self.progress.visible = self.running
+        self.show_state(reason)
+        self.estimate.value, self.estimate.visible = estimate, bool(estimate)
         self.keep_button.visible = not self.running and self._has_network()
 
     # ------------------------------------------------------------------ what there is to choose from
@@ -187,16 +160,7 @@ class SegmentWidget(Dock):
         result = None if self.run is None else self.run.result
         return result is not None and result.record["result"]["split_into"] == "clusters"
 
-    # ------------------------------------------------------------------ what happens meanwhile
-
-    def _show_progress(self, progress: Progress) -> None:
-        self.progress.max = progress.total
-        self.progress.value = progress.done
-        self.status.value = progress.words
-
-    def _show_outcome(self, outcome: str) -> None:
-        self.status.value = outcome
-        self.refresh()
+    # ------------------------------------------------------------------ what is offered
 
     def offer_layers(self) -> None:
         """Fill the combo boxes anew, under the layers' present names."""
@@ -230,15 +194,6 @@ class SegmentWidget(Dock):
         self.image.changed.connect(self._follow_image)
         for widget in (self.channel_axis, self.others, self.scribbles, self.form):
             widget.changed.connect(self.refresh)
-        self.start_button.changed.connect(self.start)
-        self.stop_button.changed.connect(self.stop)
         self.keep_button.changed.connect(self.keep_network)
         self.new_scribbles.changed.connect(self.add_scribbles)
         self.follow_viewer()
-
-    def let_go(self) -> None:
-        """The dock is gone: end the run, keeping what there is."""
-        if self.run is not None:
-            self.run.progressed.disconnect(self._show_progress, missing_ok=True)
-            self.run.ended.disconnect(self._show_outcome, missing_ok=True)
-            self.run.stop()

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Label, LineEdit, ProgressBar, PushButton
+from magicgui.widgets import ComboBox, Label, LineEdit, PushButton
 
 from napari_dfc.files import read_image
-from napari_dfc.gui.background import CancellableWorker, Progress, Refusal
+from napari_dfc.gui.background import CancellableWorker, Refusal
 from napari_dfc.gui.dialogs import ask_for_images, ask_where_to_save
 from napari_dfc.gui.dock import NO_IMAGE, Dock
 from napari_dfc.gui.form import SettingsForm, labeled, preferred_settings, stacked
@@ -21,10 +21,8 @@ from napari_dfc.gui.layers import (
     channel_axes,
     displayed_plane,
     name_classes,
-    new_scribbles_layer,
 )
 from napari_dfc.gui.legend_table import LegendTable
-from napari_dfc.gui.networks import networks_of
 from napari_dfc.gui.reference_list import ReferenceList
 from napari_dfc.gui.training_run import TrainingRun
 
@@ -52,9 +50,14 @@ class TrainWidget(Dock):
     """
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
-        super().__init__(napari_viewer)
-        self.run: TrainingRun | None = None
-        self._networks = networks_of(napari_viewer)
+        super().__init__(
+            napari_viewer,
+            start={
+                "text": "Train",
+                "tooltip": "Train one network on all ticked images at once; it shows on each what it says.",
+            },
+            stop={"text": "Stop", "tooltip": "End now and keep what was learned; once more gives it up."},
+        )
         self._kept_as = ""
         self.intro = Label(value="Tick the images to learn from; strokes on some of them say what the classes are.")
         self.references = ReferenceList()
@@ -73,14 +76,6 @@ class TrainWidget(Dock):
             tooltip="For layers with a slider for their channels: the axis that holds them, in all references alike.",
         )
         self.form = SettingsForm(preferred_settings())
-        self.start_button = PushButton(
-            text="Train", tooltip="Train one network on all ticked images at once; it shows on each what it says."
-        )
-        self.stop_button = PushButton(
-            text="Stop", tooltip="End now and keep what was learned; once more gives it up.", enabled=False
-        )
-        self.progress = ProgressBar(value=0, max=1, visible=False)
-        self.hint = Label()
         self.estimate = Label(tooltip="What the training takes; see Memory limit under Advanced.")
         self.legend = LegendTable()
         self.legend_hint = Label(value="Double-click a name or a color to change it.")
@@ -93,32 +88,16 @@ class TrainWidget(Dock):
         self._lay_out()
         self._connect()
 
-    @property
-    def running(self) -> bool:
-        """Whether a run started here goes on."""
-        return self.run is not None and self.run.running
-
     def start(self) -> TrainingRun | None:
         """Train on what is ticked; None where it can't, with the reason in `hint`."""
-        if self.running:
-            return None
-        self.refresh()
-        if not self.start_button.enabled:
+        if not self.can_start():
             return None
         settings = self.form.settings()
         inputs = self._inputs()
         self._kept_as = ""
-        self.run = TrainingRun(self._viewer, inputs, settings)
-        self.run.progressed.connect(self._show_progress)
-        self.run.ended.connect(self._show_outcome)
-        self._show_progress(Progress(0, settings.n_updates(inputs.has_strokes), "Starting ..."))
-        self.refresh()
-        return self.run
-
-    def stop(self) -> None:
-        """End the training and keep what was learned; once more gives it up."""
-        if self.run is not None:
-            self.run.stop()
+        run = TrainingRun(self._viewer, inputs, settings)
+        self.follow_run(run, settings.n_updates(inputs.has_strokes))
+        return run
 
     def add_files(self, paths: Sequence[Path]) -> list[Image]:
         """Open image files as layers and tick them; what cannot be read is said in `status`."""
@@ -151,12 +130,8 @@ class TrainWidget(Dock):
             plane = displayed_plane(image, self._viewer.dims, self.channel_axis.value if image.ndim > 2 else None)
         except ValueError:  # the hint says why
             return None
-        layer = new_scribbles_layer(plane, f"{image.name} strokes")
-        add_over(self._viewer, layer, image)
+        layer = self.begin_painting(plane, lambda layer: add_over(self._viewer, layer, image))
         self.references.choose_strokes(image, layer)
-        self._viewer.layers.selection.active = layer
-        layer.brush_size = 4
-        layer.mode = "paint"
         return layer
 
     def save(self, path: Path, *, overwrite: bool = False) -> CancellableWorker | None:
@@ -173,12 +148,8 @@ class TrainWidget(Dock):
     def refresh(self) -> None:
         """Say whether a run can start, and why not."""
         reason, estimate = ("", "") if self.running else self._look_ahead()
-        self.start_button.enabled = not (self.running or reason)
-        self.stop_button.enabled = self.running
-        self.hint.value, self.estimate.value = reason, estimate
-        self.hint.visible, self.estimate.visible = bool(reason), bool(estimate)
-        self.status.visible = bool(self.status.value)
-        self.progress.visible = self.running
+        self.show_state(reason)
+        self.estimate.value, self.estimate.visible = estimate, bool(estimate)
         has_model = not self.running and self.run is not None and self.run.model is not None
         self.legend.setVisible(has_model)
         self._network_row.visible = self.save_button.visible = self.legend_hint.visible = has_model
@@ -194,8 +165,6 @@ class TrainWidget(Dock):
     def let_go(self) -> None:
         """The dock is gone: end the training."""
         if self.run is not None:
-            self.run.progressed.disconnect(self._show_progress, missing_ok=True)
-            self.run.ended.disconnect(self._show_outcome, missing_ok=True)
             self.run.give_up()
 
     # ------------------------------------------------------------------ what is chosen
@@ -230,19 +199,14 @@ class TrainWidget(Dock):
 
     # ------------------------------------------------------------------ what happens meanwhile
 
-    def _show_progress(self, progress: Progress) -> None:
-        self.progress.max = progress.total
-        self.progress.value = progress.done
-        self.status.value = progress.words
-
-    def _show_outcome(self, outcome: str) -> None:
-        self.status.value = outcome
-        if self.run is not None and self.run.model is not None:
+    def show_outcome(self, outcome: str) -> None:
+        """The training has ended: name its classes, and keep its network where there is one."""
+        if self.run.model is not None:
             self.legend.show_legend(self.run.model.legend)
             self._kept_as = self._networks.new_name(self.network_name.value or "network")
             self.network_name.value = self._kept_as
             self._networks.keep(self._kept_as, self.run.model)
-        self.refresh()
+        super().show_outcome(outcome)
 
     def _take_legend(self, legend: Legend) -> None:
         """Classes were named or colored."""
@@ -290,8 +254,6 @@ class TrainWidget(Dock):
         self.references.changed.connect(self.offer_channels)
         for widget in (self.channel_axis, self.form):
             widget.changed.connect(self.refresh)
-        self.start_button.changed.connect(self.start)
-        self.stop_button.changed.connect(self.stop)
         self.new_scribbles.changed.connect(self.add_scribbles)
         self.add_files_button.changed.connect(lambda: self.add_files(ask_for_images(self.native)))
         self.save_button.changed.connect(self._ask_and_save)
