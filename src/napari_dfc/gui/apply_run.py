@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import threading
 from collections.abc import Generator, Iterator
@@ -11,15 +10,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from napari.qt.threading import create_worker
-from napari.utils import cancelable_progress
 from numpy.typing import NDArray
-from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_dfc.cancellation import Cancelled
 from napari_dfc.devices import choose_device, is_out_of_memory, release_memory
-from napari_dfc.gui.background import CancellableWorker, Progress, Refusal, told
+from napari_dfc.gui.background import Progress, Refusal, ViewerRun
 from napari_dfc.gui.inputs import source_of
 from napari_dfc.gui.layer_planes import LayerPlanes
 from napari_dfc.gui.layers import (
@@ -82,7 +78,7 @@ class _Done(NamedTuple):
     failure: str = ""
 
 
-class ApplyRun:
+class ApplyRun(ViewerRun):
     """A kept network at work in a viewer: `layers` are its results, which fill plane by plane.
 
     `stop` ends it and keeps the planes that are finished. Everything here is for the main thread.
@@ -95,56 +91,31 @@ class ApplyRun:
 
     Attributes
     ----------
-    progressed : psygnal.Signal
-        Emits a `Progress`.
-    ended : psygnal.Signal
-        Emits the outcome in words, once.
     layers : dict of int to napari.layers.Labels
         By the number of the layer in ``application.planes``, as far as a plane is finished.
     drifts : list of float
         Of the finished planes.
-    outcome : str
-        How it ended, in words; empty while it goes on.
+    progressed, ended, outcome
+        As `ViewerRun` has them.
     """
 
-    progressed = Signal(object)
-    ended = Signal(str)
-
     def __init__(self, viewer: ViewerModel, application: Application) -> None:
-        self.viewer, self.application = viewer, application
+        self._n_planes = sum(map(len, application.planes))
+        super().__init__(viewer, self._n_planes, f"Applying {application.name}")
+        self.application = application
         self.layers: dict[int, Labels] = {}
         self.drifts: list[float] = []
-        self.outcome = ""
         self._arrays: dict[int, NDArray[Any]] = {}  # the layers' data, as they were made
         self._failures: list[str] = []
         self._dropped: set[int] = set()  # results that nobody wants, or whose image is another now
-        self._n_planes = sum(map(len, application.planes))
         self._device = application.device
-        self._called_off = False
         self._taken = threading.Event()
-        self._activity = cancelable_progress(
-            total=self._n_planes,
-            desc=f"Applying {application.name}",
-            cancel_callback=self.stop,
-            file=io.StringIO(),  # napari's activity dock shows it; the terminal is not ours
-        )
-        self._worker = create_worker(self._work, _worker_class=CancellableWorker, _start_thread=False)
-        self._worker.call_off = self._call_off
-        self._worker.yielded.connect(self._take)
-        self._worker.returned.connect(self._finish)
-        self._worker.errored.connect(self._fail)
-        viewer.layers.events.removed.connect(self._follow_removal)
         for planes in application.planes:
             planes.plane.layer.events.data.connect(self._follow_change)
-        self._worker.start()
+        self._launch()
 
     def __repr__(self) -> str:
         return f"<ApplyRun of {self.application.name}: {self.outcome or 'running'}>"
-
-    @property
-    def running(self) -> bool:
-        """Whether it still goes on."""
-        return not self.outcome
 
     def stop(self) -> None:
         """End at once, and keep the planes that are finished."""
@@ -154,11 +125,7 @@ class ApplyRun:
 
     # ------------------------------------------------------------------ in the worker's thread
 
-    def _work(self) -> Generator[Progress, None, Refusal | None]:
-        """The generator that the worker runs."""
-        return (yield from told(self._all_planes()))
-
-    def _all_planes(self) -> Generator[Progress, None, None]:
+    def _steps(self) -> Generator[Progress, None, None]:
         """One plane at a time: the next is begun when the window has drawn the one before."""
         yield Progress(0, self._n_planes, "Starting ...")
         number = 0
@@ -234,10 +201,7 @@ class ApplyRun:
             elif done.target not in self._dropped:
                 self._show(done)
             QTimer.singleShot(0, self._taken.set)  # runs once the window has drawn what changed
-        if self.running:
-            self.progressed.emit(progress)
-            # last, because it lets napari process events: it may have ended when it returns
-            self._activity.update(progress.done - self._activity.n)
+        self._report(progress)
 
     def _show(self, done: _Done) -> None:
         assert done.labels is not None
@@ -309,9 +273,6 @@ class ApplyRun:
             words += f" {len(self._failures)} failed: {'; '.join(self._failures[:3])}"
         self._end(words)
 
-    def _fail(self, error: Exception) -> None:
-        self._end(f"Failed: {error}")
-
     def _warning(self) -> str:
         from napari_dfc.model import MOST_DRIFT
 
@@ -340,18 +301,9 @@ class ApplyRun:
         self._dropped |= found
         return found
 
-    def _call_off(self) -> None:
-        self._called_off = True
-
-    def _end(self, outcome: str) -> None:
-        if not self.running:
-            return
-        self.outcome = outcome
-        self.viewer.layers.events.removed.disconnect(self._follow_removal)
+    def _tidy(self) -> None:
         for planes in self.application.planes:
             planes.plane.layer.events.data.disconnect(self._follow_change)
-        self._activity.close()
-        self.ended.emit(outcome)
 
 
 def _planes(number: int) -> str:

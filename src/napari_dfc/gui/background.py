@@ -1,15 +1,22 @@
-"""Work in a thread beside the window: the worker, and how what went wrong in it is told."""
+"""Work in a thread beside the window: the worker, a run in a viewer, and how what went wrong is told."""
 
 from __future__ import annotations
 
+import io
+from abc import abstractmethod
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari.qt.threading import GeneratorWorker, create_worker
+from napari.utils import cancelable_progress
+from psygnal import Signal
 from qtpy.QtCore import QThreadPool
 
-__all__ = ["CancellableWorker", "EngineError", "Progress", "Refusal", "in_background", "told"]
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+__all__ = ["CancellableWorker", "EngineError", "Progress", "Refusal", "ViewerRun", "in_background", "told"]
 
 _Yielded = TypeVar("_Yielded")
 _Returned = TypeVar("_Returned")
@@ -68,6 +75,104 @@ class CancellableWorker(GeneratorWorker):
         """End at the next yield, and the computation in progress at once."""
         super().quit()
         self.call_off()
+
+
+class ViewerRun:
+    """Work in a viewer that goes on in a thread, until it ends or `stop` ends it; to be used from the main thread.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+    total : int
+        Steps, for napari's activity dock.
+    title : str
+        What it says there.
+
+    Attributes
+    ----------
+    progressed : psygnal.Signal
+        Emits a `Progress`.
+    ended : psygnal.Signal
+        Emits the outcome in words, once.
+    outcome : str
+        How it ended, in words; empty while it goes on.
+    """
+
+    progressed = Signal(object)
+    ended = Signal(str)
+
+    def __init__(self, viewer: ViewerModel, total: int, title: str) -> None:
+        self.viewer = viewer
+        self.outcome = ""
+        self._called_off = False
+        self._activity = cancelable_progress(
+            total=total,
+            desc=title,
+            cancel_callback=self.stop,
+            file=io.StringIO(),  # napari's activity dock shows it; the terminal is not ours
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether it still goes on."""
+        return not self.outcome
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End at once, and keep what there is; does nothing once it has ended."""
+
+    @abstractmethod
+    def _steps(self) -> Generator[Progress, None, Any]:
+        """What is done in the thread."""
+
+    @abstractmethod
+    def _take(self, progress: Progress) -> None:
+        """Show what a step gave."""
+
+    @abstractmethod
+    def _finish(self, found: Any) -> None:
+        """Show what the work gave, or a `Refusal`."""
+
+    @abstractmethod
+    def _follow_removal(self, event: Any) -> None:
+        """A layer of the viewer was deleted."""
+
+    def _launch(self) -> None:
+        self._worker = create_worker(self._work, _worker_class=CancellableWorker, _start_thread=False)
+        self._worker.call_off = self._call_off
+        self._worker.yielded.connect(self._take)
+        self._worker.returned.connect(self._finish)
+        self._worker.errored.connect(self._fail)
+        self.viewer.layers.events.removed.connect(self._follow_removal)
+        self._worker.start()
+
+    def _work(self) -> Generator[Progress, None, Any]:
+        """The generator that the worker runs."""
+        return (yield from told(self._steps()))
+
+    def _report(self, progress: Progress) -> None:
+        if self.running:
+            self.progressed.emit(progress)
+            # last, because it lets napari process events: the run may have ended when it returns
+            self._activity.update(progress.done - self._activity.n)
+
+    def _fail(self, error: Exception) -> None:
+        self._end(f"Failed: {error}")
+
+    def _call_off(self) -> None:
+        self._called_off = True
+
+    def _tidy(self) -> None:
+        """What is to be done before the outcome is told."""
+
+    def _end(self, outcome: str) -> None:
+        if not self.running:
+            return
+        self.outcome = outcome
+        self.viewer.layers.events.removed.disconnect(self._follow_removal)
+        self._tidy()
+        self._activity.close()
+        self.ended.emit(outcome)
 
 
 def in_background(work: Callable[[], _Returned], done: Callable[[_Returned | Refusal], None]) -> CancellableWorker:

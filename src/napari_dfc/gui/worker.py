@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import threading
 import time
@@ -10,14 +9,11 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.qt.threading import create_worker
-from napari.utils import cancelable_progress
 from numpy.typing import NDArray
-from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_dfc.devices import torch_is_loaded
-from napari_dfc.gui.background import CancellableWorker, Progress, Refusal, told
+from napari_dfc.gui.background import Progress, Refusal, ViewerRun
 from napari_dfc.gui.layers import ImagePlane, add_over, finish_labels, hex_colors, new_labels_layer, show_labels
 from napari_dfc.settings import Settings
 
@@ -46,7 +42,7 @@ PREVIEW_PATIENCE = 2.0
 PREVIEW_SHARE = 0.1
 
 
-class LayerRun:
+class LayerRun(ViewerRun):
     """A run in a viewer: call `stop` to end it and keep what there is; `layer` is its preview and then its result.
 
     Made by `napari_dfc.start` and by the Segment widget. Everything here is for the main thread.
@@ -61,46 +57,25 @@ class LayerRun:
 
     Attributes
     ----------
-    progressed : psygnal.Signal
-        Emits a `Progress`.
-    ended : psygnal.Signal
-        Emits the run's outcome in words, once.
     layers : list of napari.layers.Labels
         One over each image; empty until the first preview.
     result : Segmentation or None
-    outcome : str
-        How the run ended, in words; empty while it goes on.
+    progressed, ended, outcome
+        As `ViewerRun` has them.
     """
 
-    progressed = Signal(object)
-    ended = Signal(str)
-
     def __init__(self, viewer: ViewerModel, inputs: RunInputs | TrainingInputs, settings: Settings) -> None:
-        self.viewer = viewer
+        self._n_updates = settings.n_updates(has_strokes=inputs.has_strokes)
+        super().__init__(viewer, self._n_updates, f"{inputs.doing} {inputs.names[0]}")
         self.inputs = inputs
         self.settings = settings
         self.layers: list[Labels] = []
         self.result: Segmentation | None = None
-        self.outcome = ""
         self._run: Run | None = None
-        self._called_off = False
         self._filled = False
         self._shown = threading.Event()
         self._preview_interval = PREVIEW_INTERVAL
-        self._n_updates = settings.n_updates(has_strokes=inputs.has_strokes)
-        self._activity = cancelable_progress(
-            total=self._n_updates,
-            desc=f"{inputs.doing} {inputs.names[0]}",
-            cancel_callback=self.stop,
-            file=io.StringIO(),  # napari's activity dock shows it; the terminal is not ours
-        )
-        self._worker = create_worker(self._work, _worker_class=CancellableWorker, _start_thread=False)
-        self._worker.call_off = self._call_off
-        self._worker.yielded.connect(self._show_progress)
-        self._worker.returned.connect(self._finish)
-        self._worker.errored.connect(self._fail)
-        viewer.layers.events.removed.connect(self._follow_removal)
-        self._worker.start()
+        self._launch()
 
     def __repr__(self) -> str:
         return f"<LayerRun of “{self.inputs.names[0]}”: {self.outcome or 'running'}>"
@@ -109,11 +84,6 @@ class LayerRun:
     def layer(self) -> Labels | None:
         """The first of the `layers`, which is the only one of a run on one image."""
         return self.layers[0] if self.layers else None
-
-    @property
-    def running(self) -> bool:
-        """Whether the run still goes on."""
-        return not self.outcome
 
     def stop(self) -> None:
         """End the run at once and keep the last label map; does nothing once the run has ended."""
@@ -140,11 +110,7 @@ class LayerRun:
 
     # ------------------------------------------------------------------ in the worker's thread
 
-    def _work(self) -> Generator[Progress, None, Segmentation | Refusal | None]:
-        """The generator that the worker runs."""
-        return (yield from told(self._from_the_start()))
-
-    def _from_the_start(self) -> Generator[Progress, None, Segmentation | None]:
+    def _steps(self) -> Generator[Progress, None, Segmentation | None]:
         total = self._n_updates
         if not torch_is_loaded():
             yield Progress(0, total, "Loading PyTorch, once after each start of napari ...")
@@ -181,7 +147,7 @@ class LayerRun:
 
     # ------------------------------------------------------------------ in the main thread
 
-    def _show_progress(self, progress: Progress) -> None:
+    def _take(self, progress: Progress) -> None:
         if not self.running:
             return
         if progress.shown is not None:
@@ -194,10 +160,7 @@ class LayerRun:
                 self._shown.set()
 
             QTimer.singleShot(0, drawn)  # runs once the window has drawn what changed
-        if self.running:
-            self.progressed.emit(progress)
-            # last, because it lets napari process events: the run may have ended when it returns
-            self._activity.update(progress.done - self._activity.n)
+        self._report(progress)
 
     def _show_preview(self, labels: NDArray[Any]) -> None:
         if not self.layers:
@@ -247,9 +210,6 @@ class LayerRun:
         note = f" {result.note[0].upper()}{result.note[1:]}." if result.note else ""
         return f"{result.n_labels} labels after {result.iterations} iterations: {result.ended}.{note}"
 
-    def _fail(self, error: Exception) -> None:
-        self._end(f"Failed: {error}")
-
     def _follow_removal(self, event: Any) -> None:
         """An image was deleted: keep what there is. A preview was deleted: that is what the user wants gone."""
         if event.value in self.layers:
@@ -259,22 +219,16 @@ class LayerRun:
             self.stop()
 
     def _call_off(self) -> None:
-        self._called_off = True
+        super()._call_off()
         self._shown.set()
         if self._run is not None:
             self._run.cancel()
 
-    def _end(self, outcome: str) -> None:
-        if not self.running:
-            return
-        self.outcome = outcome
-        self.viewer.layers.events.removed.disconnect(self._follow_removal)
+    def _tidy(self) -> None:
         if self.result is None and not self._filled:
             for layer in self.layers:
                 if layer in self.viewer.layers:
                     self.viewer.layers.remove(layer)
-        self._activity.close()
-        self.ended.emit(outcome)
 
 
 def _progress_words(iteration: Iteration, run: Run) -> str:
