@@ -324,7 +324,7 @@ def test_a_lack_of_memory_is_one_line(monkeypatch: pytest.MonkeyPatch, image: Pa
     def none_left(*given: object, **options: object) -> None:
         raise MemoryError("no memory is left")
 
-    monkeypatch.setattr("napari_dfc.segmentation.optimize", none_left)
+    monkeypatch.setattr("napari_dfc.courses.Optimization", none_left)
     assert_refused(call("segment", image, "-o", out / "labels.tif"), "there is not enough memory")
     assert names(out) == []
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from napari_dfc.basins import basins_of
 from napari_dfc.contrast import contrast_of
 from napari_dfc.ensemble import predictor_for
 from napari_dfc.network import Network
-from napari_dfc.optimization import Iteration, optimize
+from napari_dfc.optimization import Optimization
 from napari_dfc.prediction import Picture
 from napari_dfc.result import network_for
 from napari_dfc.samples import read_sample
@@ -66,9 +66,9 @@ def test_scribbled_classes_keep_their_numbers() -> None:
 def test_painted_classes_share_the_response_among_them_and_all_iterations_are_made() -> None:
     image, painted = tissue_with_strokes()
     run = Run(image, scribbles=painted, settings=dfc.Settings.from_preset("fast", max_iterations=6))
-    assert run.n_clusters == len(np.unique(painted)) - 1
+    assert run.stage.n_clusters == len(np.unique(painted)) - 1
     for iteration in run:
-        assert int(iteration.clusters.max()) < run.n_clusters
+        assert int(iteration.clusters.max()) < run.stage.n_clusters
     result = run.result()
     assert result.iterations == 6
     assert result.ended == "all iterations were made"
@@ -404,14 +404,14 @@ def test_running_out_of_memory_steps_down_to_crops_says_so_and_gives_a_result(mo
     image = read_sample("stained_tissue").image
     tried = []
 
-    def scarce(*given: object, crops: list[object], **options: object) -> Iterator[Iteration]:
+    def scarce(*given: Any, crops: list[object], **options: Any) -> Optimization:
         """As if the image did not fit unless cut into three or more."""
         tried.append(len(crops))
         if len(crops) < 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-        return optimize(*given, crops=crops, **options)
+        return Optimization(*given, crops=crops, **options)
 
-    monkeypatch.setattr("napari_dfc.segmentation.optimize", scarce)
+    monkeypatch.setattr("napari_dfc.courses.Optimization", scarce)
     result = dfc.segment(image, preset="fast", max_iterations=8)
     assert tried[0] == 1
     assert tried[-1] >= 3
@@ -423,19 +423,19 @@ def test_running_out_of_memory_steps_down_to_crops_says_so_and_gives_a_result(mo
 def test_too_little_memory_for_anything_is_an_error_that_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def none_left(*given: object, **options: object) -> Iterator[Iteration]:
+    def none_left(*given: object, **options: object) -> Optimization:
         raise error
 
-    monkeypatch.setattr("napari_dfc.segmentation.optimize", none_left)
+    monkeypatch.setattr("napari_dfc.courses.Optimization", none_left)
     with pytest.raises(MemoryError, match="close other programs"):
         dfc.segment(read_sample("stained_tissue").image, preset="fast")
 
 
 def test_other_faults_are_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*given: object, **options: object) -> Iterator[Iteration]:
+    def broken(*given: object, **options: object) -> Optimization:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr("napari_dfc.segmentation.optimize", broken)
+    monkeypatch.setattr("napari_dfc.courses.Optimization", broken)
     with pytest.raises(RuntimeError, match="shapes differ"):
         dfc.segment(read_sample("stained_tissue").image, preset="fast")
 
@@ -483,12 +483,12 @@ def test_a_run_that_stepped_down_is_repeated_by_its_record(monkeypatch: pytest.M
     image = read_sample("stained_tissue").image
     scarce = iter([True])
 
-    def once_scarce(*given: object, **options: object) -> Iterator[Iteration]:
+    def once_scarce(*given: Any, **options: Any) -> Optimization:
         if next(scarce, False):
             raise MemoryError
-        return optimize(*given, **options)
+        return Optimization(*given, **options)
 
-    monkeypatch.setattr("napari_dfc.segmentation.optimize", once_scarce)
+    monkeypatch.setattr("napari_dfc.courses.Optimization", once_scarce)
     first = dfc.segment(image, preset="fast", max_iterations=6)
     assert first.plan.n_crops > 1
     again = dfc.segment(image, **first.record["settings"])
@@ -756,11 +756,11 @@ def test_confidence_of_painted_classes_is_that_of_their_labels() -> None:
         for iteration in each:
             last = iteration
     # an independent mean over basins of what the networks say
-    network = network_for(len(plain.plane.values), plain.settings, plain.n_clusters, plain._factors)
+    network = network_for(len(plain.plane.values), plain.settings, plain.stage.n_clusters, plain.stage.factors)
     network.load_state_dict(dict(last.weights))
     picture, predictor = Picture(torch.from_numpy(plain.plane.values)), predictor_for(network)
     predictor.measure(picture)
-    shares = np.zeros((*painted.shape, plain.n_clusters))
+    shares = np.zeros((*painted.shape, plain.stage.n_clusters))
     for block in predictor.blocks(picture):
         shares[block.rows, block.columns] = block.values.softmax(-1).detach().numpy()
     basins = basins_of(contrast_of(plain.plane), most=np.inf)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from napari_dfc.gui.console import segment_layer, start
     from napari_dfc.legend import Legend
     from napari_dfc.model import Model, load
+    from napari_dfc.records import unpack_strokes
+    from napari_dfc.replay import run_again
     from napari_dfc.result import Segmentation
     from napari_dfc.segmentation import Run, segment
     from napari_dfc.settings import Settings
@@ -26,9 +28,11 @@ __all__ = [
     "__version__",
     "fit",
     "load",
+    "run_again",
     "segment",
     "segment_layer",
     "start",
+    "unpack_strokes",
 ]
 
 _HOMES = {
@@ -39,12 +43,20 @@ _HOMES = {
     "Settings": "napari_dfc.settings",
     "fit": "napari_dfc.training",
     "load": "napari_dfc.model",
+    "run_again": "napari_dfc.replay",
     "segment": "napari_dfc.segmentation",
     "segment_layer": "napari_dfc.gui.console",
     "start": "napari_dfc.gui.console",
+    "unpack_strokes": "napari_dfc.records",
 }
 
-_NEED_TORCH = ("napari_dfc.model", "napari_dfc.result", "napari_dfc.segmentation", "napari_dfc.training")
+_NEED_TORCH = (
+    "napari_dfc.model",
+    "napari_dfc.replay",
+    "napari_dfc.result",
+    "napari_dfc.segmentation",
+    "napari_dfc.training",
+)
 
 
 def __getattr__(name: str) -> Any:

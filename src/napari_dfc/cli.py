@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
+from napari_dfc.records import unpack_strokes
 from napari_dfc.settings import DEFAULT_PRESET, DeviceName, PresetName, Settings, parameters
 
 if TYPE_CHECKING:
@@ -74,6 +75,14 @@ def segment(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Label image of painted strokes, 0 where nothing is painted; with one image only."),
     ] = None,
+    strokes: Annotated[
+        str,
+        typer.Option(help="Strokes as one word, as “Copy as command line” in napari gives them; in place of a file."),
+    ] = "",
+    stop_after: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Stop after this iteration, as somebody did who watched.", show_default=False),
+    ] = None,
     preset: Annotated[PresetName, typer.Option(help="The settings to start from.")] = DEFAULT_PRESET,
     overlay: Annotated[bool, typer.Option(help="Also write a PNG of the regions over the image.")] = False,
     channel_axis: Annotated[
@@ -87,14 +96,18 @@ def segment(
     with _one_line_errors():
         settings = Settings.from_preset(preset, **changes)
         targets = _targets(image, out, scribbles, overlay=overlay, overwrite=overwrite)
+        if strokes and scribbles is not None:
+            raise _Refusal("strokes came twice; accepted is either --scribbles or --strokes")
+        arrivals = unpack_strokes(strokes) if strokes else None
     failures = []
     for source, target in zip(image, targets, strict=True):
         try:
             with _one_line_errors():
                 file = _read(source)
-                painted = None if scribbles is None else _read(scribbles).data
+                painted = arrivals if scribbles is None else _read(scribbles).data
                 axis = file.channel_axis if channel_axis is None else channel_axis
                 run = _run(source.name, file.data, scribbles=painted, channel_axis=axis, settings=settings)
+                _finish(run, stop_after)
                 print(_write(run, target, file.pixel_size, overlay=overlay, overwrite=overwrite))
         except typer.Exit:
             if len(image) == 1:
@@ -336,6 +349,7 @@ def demo(
         _refuse_existing([target, _overlay_of(target)])
         sample = read_sample("stained_tissue")
         run = _run("stained_tissue", sample.image, scribbles=sample.scribbles, channel_axis=None, settings=Settings())
+        _finish(run)
         _write(run, target, None, overlay=True, overwrite=False)
         print(f"Labels:  {target.resolve()}\nPicture: {_overlay_of(target).resolve()}")
 
@@ -390,19 +404,17 @@ def _read(path: Path) -> ImageFile:
 
 
 def _run(name: str, image: Any, *, scribbles: Any, channel_axis: int | None, settings: Settings) -> Run:
-    """Segment one image under a progress bar."""
+    """The run that segments one image."""
     from napari_dfc.devices import load_torch
 
     load_torch()
     from napari_dfc.segmentation import Run
 
-    run = Run(image, scribbles=scribbles, channel_axis=channel_axis, settings=settings, name=name)
-    _finish(run)
-    return run
+    return Run(image, scribbles=scribbles, channel_axis=channel_axis, settings=settings, name=name)
 
 
-def _finish(run: Run) -> None:
-    """All iterations, under a progress bar."""
+def _finish(run: Run, stop_after: int | None = None) -> None:
+    """All iterations, or those up to one, under a progress bar."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -412,7 +424,9 @@ def _finish(run: Run) -> None:
         task = progress.add_task(run.name, total=run.n_updates, state="")
         for iteration in run:
             state = f"iteration {iteration.number}, {iteration.n_labels} labels"
-            progress.update(task, completed=iteration.number, state=state)
+            progress.update(task, completed=iteration.number, total=run.n_updates, state=state)
+            if iteration.number == stop_after:
+                run.cancel()
 
 
 def _training_run(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
+from torch import Tensor
 
 from napari_dfc.moments import Moments
 from napari_dfc.network import Ensemble, Network
@@ -46,33 +47,79 @@ class EnsemblePass:
     """
 
     def __init__(self, task: Task) -> None:
+        self.task = task
         self._passes: list[Pass] = []
+        self._latest: list[Tensor | None] = []  # each network's probabilities in the last pass, (h, w, q)
         self.take(task)
 
     def take(self, task: Task) -> None:
-        """Go on with another image of the same shape."""
+        """Go on with another image of the same shape, or with other strokes on the same image."""
+        same_image = bool(self._passes) and task.image is self.task.image and task.mask is self.task.mask
         self.task = task
-        tasks = [_member_task(task, index) for index in range(len(_ensemble(task).members))]
         if not self._passes:
-            self._passes = [pass_for(each) for each in tasks]
+            self._passes = [pass_for(_member_task(task, index)) for index in range(len(_ensemble(task).members))]
             return
-        for one_pass, each in zip(self._passes, tasks, strict=True):
+        for index, one_pass in enumerate(self._passes):
+            each = _member_task(task, index)
+            if same_image:  # shrunken once
+                each = each._replace(image=one_pass.task.image, mask=one_pass.task.mask)
             one_pass.take(each)
 
     def __call__(self, gradients: bool) -> Found:
         """Compute with the networks' present weights."""
-        shape = (self.task.image.shape[1], self.task.image.shape[2])
-        mean = self.task.image.new_zeros(*shape, _ensemble(self.task).n_clusters)
-        found: list[Found] = []
         ensemble = _ensemble(self.task)
-        for one_pass, factor, share in zip(self._passes, ensemble.factors, ensemble.shares, strict=True):
-            member = one_pass(gradients)
-            assert member.probabilities is not None  # what every member's task asks for
-            mean.add_(enlarged(member.probabilities, factor, shape), alpha=share)
-            found.append(member)
+        found = [one_pass(gradients) for one_pass in self._passes]
+        self._latest = [each.probabilities for each in found]
         losses = Losses(*(torch.stack(each).mean(0) for each in zip(*(one.losses for one in found), strict=True)))
-        clusters = mean.argmax(-1).to(cluster_dtype(mean.shape[-1]))
+        mean = self._mean(range(len(found)))
+        clusters = mean.argmax(-1).to(cluster_dtype(ensemble.n_clusters))
         return Found(clusters, losses, [gradient for one in found for gradient in one.gradients], mean)
+
+    def foretaste(self, n_updates: int, learning_rate: float, momentum: float) -> Tensor | None:
+        """Which class wins where, (H, W), once the classifiers of fixed features have had some updates.
+
+        The networks that learn their features have the say that they had in the last pass; in the first, none. All
+        weights are as before afterwards. None where every network learns its features.
+
+        Parameters
+        ----------
+        n_updates : int
+        learning_rate, momentum : float
+            Of these updates, which begin at rest.
+        """
+        members = _ensemble(self.task).each()
+        fixed = [index for index, member in enumerate(members) if not member.n_conv]
+        if not fixed:
+            return None
+        counted = range(len(members)) if self._latest else fixed
+        self._latest = self._latest or [None] * len(members)
+        for index in fixed:
+            weights = list(members[index].parameters())
+            before = [weight.detach().clone() for weight in weights]
+            velocities = [torch.zeros_like(weight) for weight in before]
+            try:
+                for _ in range(n_updates):
+                    gradients = self._passes[index](gradients=True).gradients
+                    with torch.no_grad():
+                        for weight, velocity, gradient in zip(weights, velocities, gradients, strict=True):
+                            weight.sub_(velocity.mul_(momentum).add_(gradient), alpha=learning_rate)
+                self._latest[index] = self._passes[index](gradients=False).probabilities
+            finally:
+                with torch.no_grad():
+                    for weight, value in zip(weights, before, strict=True):
+                        weight.copy_(value)
+        return self._mean(counted).argmax(-1).to(cluster_dtype(members[0].n_clusters))
+
+    def _mean(self, counted: Iterable[int]) -> Tensor:
+        """The mean of the last probabilities of some of the networks, by their shares, (H, W, q)."""
+        ensemble, image = _ensemble(self.task), self.task.image
+        shape = (image.shape[1], image.shape[2])
+        mean = image.new_zeros(*shape, ensemble.n_clusters)
+        for index in counted:
+            probabilities = self._latest[index]
+            assert probabilities is not None  # what every member's task asks for
+            mean.add_(enlarged(probabilities, ensemble.factors[index], shape), alpha=ensemble.shares[index])
+        return mean
 
 
 class EnsemblePredictor:

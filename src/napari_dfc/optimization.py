@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from napari_dfc.ensemble import pass_for, predictor_for
+from napari_dfc.cancellation import Cancelled
+from napari_dfc.ensemble import EnsemblePass, pass_for, predictor_for
 from napari_dfc.network import Ensemble, Network, weights_of
 from napari_dfc.passes import Found, Losses, Pass, Task, cluster_dtype, count_labels
 from napari_dfc.prediction import Picture
 from napari_dfc.settings import Settings
 from napari_dfc.superpixels import find_superpixels
 
-__all__ = ["Iteration", "optimize"]
+__all__ = ["Iteration", "Optimization", "optimize"]
+
+#: Updates of a classifier of fixed features in a foretaste.
+FORETASTE_UPDATES = 3
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Iteration:
         The pixels that have a label: those that take part and, with crops, have been in one. None where all have.
     complete : bool
         With crops, whether every one has had its turn.
+    provisional : bool
+        Whether it only shows what strokes that have just come will do, before the iteration of that number.
     """
 
     number: int
@@ -48,20 +55,27 @@ class Iteration:
     weights: Mapping[str, Tensor]
     known: Tensor | None = None
     complete: bool = True
+    provisional: bool = False
 
 
-def optimize(
-    network: Network | Ensemble,
-    image: Tensor,
-    settings: Settings,
-    *,
-    mask: Tensor | None = None,
-    targets: Tensor | None = None,
-    least: int | None = None,
-    cancelled: Callable[[], bool] | None = None,
-    crops: Sequence[tuple[slice, slice]] = (),
-) -> Iterator[Iteration]:
-    """Optimize a network on one image.
+def optimize(network: Network | Ensemble, image: Tensor, settings: Settings, **options: Any) -> Iterator[Iteration]:
+    """Optimize a network on one image from start to end.
+
+    Parameters
+    ----------
+    network, image, settings, **options
+        As in `Optimization`.
+
+    Yields
+    ------
+    Iteration
+        At most ``settings.max_iterations + 1``, as `Optimization.iterations` gives them.
+    """
+    yield from Optimization(network, image, settings, **options).iterations(settings.max_iterations)
+
+
+class Optimization:
+    """The optimization of a network on one image, which can go on after other strokes.
 
     Parameters
     ----------
@@ -75,41 +89,111 @@ def optimize(
     targets : (H, W) Tensor of int64, optional
         Channel of the painted class, negative where nothing is painted.
     least : int, optional
-        The label count that ends the run; ``settings.min_labels`` by default.
+        The label count that ends it; ``settings.min_labels`` by default.
     cancelled : callable, optional
         Asked between the layers, forward and backward; once it is true, `Cancelled` is raised.
     crops : sequence of (slice, slice)
         Rows and columns, all of one size, of the parts that take turns in the iterations; by default the whole image
         is seen in each. The last iteration then labels the whole image, with the statistics of all its pixels.
+    momentum : sequence of Tensor, optional
+        What each of ``network.parameters()`` goes on with; by default it begins at rest.
 
-    Yields
-    ------
-    Iteration
-        At most ``settings.max_iterations + 1``: the untrained network's, then one after each update. The last one is
-        the first after the update that follows a label count of at most `least`.
+    Attributes
+    ----------
+    network : Network or Ensemble
+    number : int
+        Of the next iteration.
     """
-    least = settings.min_labels if least is None else least
-    descent = _Descent(list(network.parameters()), settings.learning_rate, settings.momentum)
-    task = Task(network, image, settings, mask, targets, cancelled or (lambda: False))
-    if settings.superpixels:
-        task = task._replace(superpixels=find_superpixels(image, settings.superpixels))
-    view = _Crops(task, crops) if len(crops) > 1 else _Whole(task)
 
-    waiting: deque[_Pending] = deque()
-    for number in range(settings.max_iterations + 1):
-        final = number == settings.max_iterations
-        found = view.finish() if final else view.step()
-        waiting.append(_Pending(number, found, network, view))
-        if not final:
-            descent.step(found.gradients)
-        while waiting and (final or len(waiting) > view.ahead):
-            iteration = waiting.popleft().iteration()
-            yield iteration
-            if iteration.complete and iteration.n_labels <= least and iteration.number < settings.max_iterations:
-                # the iteration after this one is the last; it may have been made already
-                last = waiting[0] if waiting else _Pending(iteration.number + 1, view.finish(), network, view)
-                yield last.iteration()
-                return
+    def __init__(
+        self,
+        network: Network | Ensemble,
+        image: Tensor,
+        settings: Settings,
+        *,
+        mask: Tensor | None = None,
+        targets: Tensor | None = None,
+        least: int | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        crops: Sequence[tuple[slice, slice]] = (),
+        momentum: Sequence[Tensor] = (),
+    ) -> None:
+        self.network = network
+        self.number = 0
+        self._least = settings.min_labels if least is None else least
+        self._descent = _Descent(list(network.parameters()), settings.learning_rate, settings.momentum, momentum)
+        task = Task(network, image, settings, mask, targets, cancelled or (lambda: False))
+        if settings.superpixels:
+            task = task._replace(superpixels=find_superpixels(image, settings.superpixels))
+        self._view = _Crops(task, crops) if len(crops) > 1 else _Whole(task)
+
+    @property
+    def momentum(self) -> list[Tensor]:
+        """Of each of ``network.parameters()``."""
+        return self._descent.velocities
+
+    @property
+    def known(self) -> Tensor | None:
+        """The pixels that have a label; None where all have."""
+        return self._view.known
+
+    def teach(self, targets: Tensor) -> None:
+        """Go on with other strokes of the same classes."""
+        self._view.teach(targets)
+
+    def rest(self) -> None:
+        """Give back the memory of the maps until it goes on."""
+        self._view.rest()
+
+    def foretaste(self) -> Tensor | None:
+        """Which class wins where, (H, W), as far as present strokes tell at once; the network is left as it is.
+
+        A classifier of fixed features needs few updates and little time; the other networks have the say that they had
+        in the last iteration. None where there is no such classifier, or the image is seen in crops.
+        """
+        return self._view.foretaste(self._descent)
+
+    def iterations(self, last: int, interrupted: Callable[[int], bool] = lambda number: False) -> Iterator[Iteration]:
+        """The iterations from the present one on.
+
+        Parameters
+        ----------
+        last : int
+            Number of the last one, after which no update is made.
+        interrupted : callable
+            Asked with the number of each iteration before it is made; once it is true, no more are made.
+
+        Yields
+        ------
+        Iteration
+            One after each update; the first of all is the untrained network's. The last one is that of the number
+            `last`, or the first after the update that follows a label count of at most `least`.
+        """
+        view, network = self._view, self.network
+        waiting: deque[_Pending] = deque()
+        while self.number <= last and not interrupted(self.number):
+            final = self.number == last
+            try:
+                found = view.finish() if final else view.step()
+            except Cancelled:
+                if not interrupted(self.number):
+                    raise
+                break
+            waiting.append(_Pending(self.number, found, network, view))
+            self.number += 1
+            if not final:
+                self._descent.step(found.gradients)
+            while waiting and (final or len(waiting) > view.ahead):
+                iteration = waiting.popleft().iteration()
+                yield iteration
+                if iteration.complete and iteration.n_labels <= self._least and iteration.number < last:
+                    # the iteration after this one is the last; it may have been made already
+                    end = waiting[0] if waiting else _Pending(iteration.number + 1, view.finish(), network, view)
+                    self.number = iteration.number + 2
+                    yield end.iteration()
+                    return
+        while waiting:
+            yield waiting.popleft().iteration()
 
 
 class _Pending:
@@ -148,7 +232,29 @@ class _Whole:
     def __init__(self, task: Task) -> None:
         self.known = task.mask
         self.ahead = _ahead(task.image.device)
-        self._pass = pass_for(task)
+        self._task = task
+        self._made: Pass | None = pass_for(task)
+
+    @property
+    def _pass(self) -> Pass:
+        if self._made is None:
+            self._made = pass_for(self._task)
+        return self._made
+
+    def teach(self, targets: Tensor) -> None:
+        self._task = self._task._replace(targets=targets)
+        if self._made is not None:
+            self._made.take(self._task)
+
+    def rest(self) -> None:
+        if self._task.settings.continuity_schedule == "constant":  # else a pass remembers what decides the next one
+            self._made = None
+
+    def foretaste(self, descent: _Descent) -> Tensor | None:
+        if not isinstance(self._task.network, Ensemble):
+            return None
+        assert isinstance(self._pass, EnsemblePass)
+        return self._pass.foretaste(FORETASTE_UPDATES, descent.learning_rate, descent.momentum)
 
     def step(self) -> Found:
         return self._pass(gradients=True)
@@ -179,10 +285,20 @@ class _Crops:
         """Whether every pixel has been in a crop."""
         return not self._unseen
 
+    def teach(self, targets: Tensor) -> None:
+        self._task = self._task._replace(targets=targets)
+
+    def rest(self) -> None:
+        if self._task.settings.continuity_schedule == "constant":
+            self._pass = None
+
+    def foretaste(self, descent: _Descent) -> Tensor | None:
+        return None
+
     def step(self) -> Found:
         if not self._order:
             self._order = torch.randperm(len(self._crops), generator=self._generator).tolist()
-        index = self._order.pop()
+        index = self._order[-1]
         crop = self._crops[index]
         part = self._task._replace(
             image=self._task.image[:, crop[0], crop[1]].contiguous(),
@@ -195,6 +311,7 @@ class _Crops:
         else:
             self._pass.take(part)
         found = self._pass(gradients=True)
+        self._order.pop()  # only now: a pass that was called off is made again
         self._losses = found.losses
         self._clusters[crop] = found.clusters.to(self._clusters.dtype)
         self._unseen.discard(index)
@@ -233,9 +350,18 @@ class _Descent:
     The arithmetic of `torch.optim.SGD`, whose first use loads PyTorch's compiler: a second that nobody here needs.
     """
 
-    def __init__(self, weights: list[torch.nn.Parameter], learning_rate: float, momentum: float) -> None:
+    def __init__(
+        self,
+        weights: list[torch.nn.Parameter],
+        learning_rate: float,
+        momentum: float,
+        velocities: Sequence[Tensor] = (),
+    ) -> None:
         self.weights, self.learning_rate, self.momentum = weights, learning_rate, momentum
         self.velocities = [torch.zeros_like(weight) for weight in weights]
+        if velocities:
+            for own, given in zip(self.velocities, velocities, strict=True):
+                own.copy_(given)
 
     @torch.no_grad()
     def step(self, gradients: list[Tensor]) -> None:

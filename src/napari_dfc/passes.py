@@ -103,10 +103,17 @@ class Pass(Protocol):
     """A way to compute a `Task`.
 
     It remembers how many labels it found the last time, which is what the continuity weight may follow.
+
+    Attributes
+    ----------
+    task : Task
+        The present one.
     """
 
+    task: Task
+
     def take(self, task: Task) -> None:
-        """Go on with another image of the same shape."""
+        """Go on with another image of the same shape, or with other strokes on the same image."""
 
     def __call__(self, gradients: bool) -> Found:
         """Compute with the network's present weights."""

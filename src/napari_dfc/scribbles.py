@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["UNPAINTED", "Scribbles", "pack", "prepare", "unpack"]
+__all__ = ["UNPAINTED", "UPDATES_AFTER_STROKES", "Arrival", "Scribbles", "check_arrivals", "pack", "prepare", "unpack"]
 
 #: Target of a pixel without a stroke.
 UNPAINTED = -1
+
+#: Updates that follow strokes which arrive during a run or after it, at least, where so many iterations are asked for.
+UPDATES_AFTER_STROKES = 20
+
+
+class Arrival(NamedTuple):
+    """Strokes that arrive at a run.
+
+    Parameters
+    ----------
+    painted : (H, W) ndarray of integers
+    updates : int
+        Updates that are to follow, at least.
+    """
+
+    painted: NDArray[Any]
+    updates: int = UPDATES_AFTER_STROKES
 
 
 @dataclass(frozen=True)
@@ -22,7 +39,8 @@ class Scribbles:
     Parameters
     ----------
     classes : tuple of int
-        Painted values in rising order; channel ``i`` of the network carries ``classes[i]``.
+        Painted values; channel ``i`` of the network carries ``classes[i]``. In rising order; where strokes follow
+        others, new classes come last.
     targets : (H, W) ndarray of int64
         Channel of the painted class, `UNPAINTED` elsewhere.
     """
@@ -36,6 +54,7 @@ def prepare(
     shape: tuple[int, int],
     n_channels: int,
     mask: NDArray[np.bool_] | None = None,
+    before: Scribbles | None = None,
 ) -> Scribbles:
     """Check painted strokes and give every class a channel.
 
@@ -49,6 +68,9 @@ def prepare(
         Channels of the network, the largest possible number of classes.
     mask : (H, W) ndarray of bool, optional
         Strokes where it is False are ignored.
+    before : Scribbles, optional
+        What was painted until now: its classes keep their order, and new ones follow. One that is not painted any more
+        is gone, unless fewer than two would be left: it then keeps its channel without a stroke.
 
     Returns
     -------
@@ -69,6 +91,8 @@ def prepare(
     (3, 700)
     >>> strokes.targets.tolist()
     [[-1, 1], [0, 0]]
+    >>> prepare(np.array([[1, 700], [3, 3]]), shape=(2, 2), n_channels=8, before=strokes).classes
+    (3, 700, 1)
     """
     painted = np.asarray(scribbles)
     if painted.dtype.kind not in "bui":
@@ -84,14 +108,51 @@ def prepare(
     if values.size == 0:
         where = "" if mask is None else " where the image can be used"
         raise ValueError(f"scribbles hold no painted pixel{where}; paint at least one stroke, or give none")
-    if values.size > n_channels:
+    painted_classes = tuple(int(value) for value in values)
+    earlier = () if before is None else before.classes
+    if len(earlier) < 2 or len(painted_classes) >= 2:
+        earlier = tuple(value for value in earlier if value in painted_classes)
+    classes = (*earlier, *(value for value in painted_classes if value not in earlier))
+    if len(classes) > n_channels:
         raise ValueError(
-            f"scribbles hold {values.size} classes and the network has {n_channels} channels; accepted are as many "
+            f"scribbles hold {len(classes)} classes and the network has {n_channels} channels; accepted are as many "
             "classes as channels: raise n_channels or paint fewer classes"
         )
-    targets = np.searchsorted(values, painted).astype(np.int64)  # (H, W)
+    channels = np.array([classes.index(value) for value in painted_classes], dtype=np.int64)
+    targets = channels[np.minimum(np.searchsorted(values, painted), len(values) - 1)]  # (H, W)
     targets[painted == 0] = UNPAINTED
-    return Scribbles(classes=tuple(int(value) for value in values), targets=targets)
+    return Scribbles(classes, targets)
+
+
+def check_arrivals(scribbles: Mapping[Any, Any]) -> dict[int, Arrival]:
+    """Strokes by the number of the iteration before which they arrive.
+
+    Parameters
+    ----------
+    scribbles : mapping of int to array or Arrival
+
+    Returns
+    -------
+    dict of Arrival
+        By rising number.
+
+    Raises
+    ------
+    ValueError
+        No strokes, or a number that is no whole number from 0.
+
+    Examples
+    --------
+    >>> list(check_arrivals({12: np.eye(2), 0: np.eye(2)}))
+    [0, 12]
+    """
+    for number in scribbles:
+        if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 0:
+            raise ValueError(f"scribbles arrive at iteration {number!r}; accepted is a whole number from 0")
+    if not scribbles:
+        raise ValueError("scribbles is an empty mapping; accepted are strokes by the iteration at which they arrive")
+    pairs = ((number, scribbles[number]) for number in sorted(scribbles))
+    return {int(number): each if isinstance(each, Arrival) else Arrival(np.asarray(each)) for number, each in pairs}
 
 
 def pack(scribbles: Scribbles, iteration: int = 0) -> dict[str, Any]:

@@ -7,10 +7,11 @@ import math
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from napari_dfc import scribbles as strokes
 from napari_dfc.basins import Votes, basins_of
 from napari_dfc.cancellation import Cancelled
 from napari_dfc.contrast import contrast_of
+from napari_dfc.courses import Courses
 from napari_dfc.devices import (
     choose_device,
     computing,
@@ -31,22 +33,28 @@ from napari_dfc.devices import (
 )
 from napari_dfc.hierarchy import merge_neighbors
 from napari_dfc.legend import Legend
-from napari_dfc.memory import Plan, amount, crops, make_plan, wanted_factors
-from napari_dfc.model import Model, model_of, versions
-from napari_dfc.network import initialize
+from napari_dfc.memory import Plan
+from napari_dfc.model import Model, model_of
 from napari_dfc.numbering import apply_numbers, label_numbers
-from napari_dfc.optimization import Iteration, optimize
+from napari_dfc.optimization import Iteration
 from napari_dfc.pieces import KeptPieces, groups_of
-from napari_dfc.resolutions import possible_factors
-from napari_dfc.result import KeptResponse, Segmentation, network_for, tensors_of
+from napari_dfc.provenance import note_of, record_of
+from napari_dfc.result import LOSS_NAMES, KeptResponse, Segmentation
+from napari_dfc.scribbles import UPDATES_AFTER_STROKES, Arrival, check_arrivals
 from napari_dfc.settings import DEFAULT_PRESET, Precision, Settings
+from napari_dfc.stage import Stage
 
 __all__ = ["Run", "check_groups", "segment"]
 
 logger = logging.getLogger(__name__)
 
-#: Version of the layout of `Segmentation.record`.
-RECORD_FORMAT = 1
+
+class _Kept(NamedTuple):
+    """The iteration that would be the result, and what it was computed with."""
+
+    iteration: Iteration
+    stage: Stage
+    plan: Plan
 
 
 class Run:
@@ -72,14 +80,10 @@ class Run:
 
     Attributes
     ----------
-    run_numbers : (q,) ndarray of uint64
-        The number of every channel's cluster in the previews.
-    plan : Plan
-        How much memory the run takes, and the crops that keep it below the limit.
-    n_updates : int
-        Updates of networks after which it ends, if it does not stop before.
-    takes_votes : bool
-        Whether it gives groups or regions, by the votes of several networks.
+    settings : Settings
+    device : Device
+    plane : Plane
+        The prepared image.
 
     Examples
     --------
@@ -96,7 +100,7 @@ class Run:
         self,
         image: ArrayLike | tuple[ArrayLike, ...] | images.Plane,
         *,
-        scribbles: ArrayLike | None = None,
+        scribbles: ArrayLike | Mapping[int, Any] | None = None,
         mask: ArrayLike | None = None,
         channel_axis: int | None = None,
         settings: Settings | None = None,
@@ -109,59 +113,90 @@ class Run:
         else:
             scaling = self.settings.input_scaling
             self.plane = images.prepare(image, channel_axis=channel_axis, mask=mask, scaling=scaling)
-        self.scribbles = (
-            None
-            if scribbles is None
-            else strokes.prepare(scribbles, self.plane.shape, self.settings.n_channels, self.plane.mask)
-        )
+        given = scribbles if isinstance(scribbles, Mapping) or scribbles is None else {0: scribbles}
+        schedule = {} if given is None else check_arrivals(given)
+        for number, arrival in schedule.items():
+            strokes.prepare(arrival.painted, self.plane.shape, self.settings.n_channels, self.plane.mask)
+            if number and arrival.updates < 1:
+                raise ValueError(f"updates is {arrival.updates}; accepted is a whole number from 1")
         self.device = choose_device(self.settings.device)
-        self._classes = () if self.scribbles is None else self.scribbles.classes
-        self._factors = self._choose_factors()
-        self.plan = self._plan()
         self.name = name
         self.spare_a_core = spare_a_core
         self._changes: list[str] = []
-        self.run_numbers = label_numbers(np.zeros(self.n_clusters), self._classes)
-        self.n_updates = self.settings.n_updates(has_strokes=bool(self._classes))
-        self.takes_votes = self.settings.takes_votes(has_strokes=bool(self._classes))
-        self._votes: Votes | None = None
-        self._merged: tuple[int, KeptPieces] | None = None  # by how many label maps, and how
         self._contrast = np.zeros((0, 0), dtype=np.float32)
         self._cancelled = threading.Event()
-        self._kept: Iteration | None = None
+        self._inbox: deque[Arrival] = deque(maxlen=1)  # filled by other threads
+        self._threads = 0
+        self._seconds = 0.0
+        self._courses = self._begin(schedule)
+
+    def _begin(self, schedule: Mapping[int, Arrival], most: float = math.inf) -> Courses:
+        """Before the first iteration, or once more."""
+        settings = self.settings.change(precision=self._precision)
+        self._votes: Votes | None = None
+        self._merged: tuple[int, KeptPieces] | None = None  # by how many label maps, and how
+        self._latest: Iteration | None = None
+        self._kept: _Kept | None = None
         self._losses: list[Tensor] = []  # each (4,), on the device
         self._counts: list[int] = []
-        self._threads = 0
         self._ended = ""
-        self._seconds = 0.0
+        return Courses(self.plane, settings, self.device, schedule, self._inbox, self._cancelled.is_set, most)
 
     @property
-    def least(self) -> int:
-        """The fewest labels a result should have: the number of painted classes, else ``settings.min_labels``."""
-        return len(self._classes) or self.settings.min_labels
+    def stage(self) -> Stage:
+        """The present classes and strokes."""
+        return self._courses.stage
 
     @property
-    def n_clusters(self) -> int:
-        """Channels of the response: one for each painted class where the output is restricted to those."""
-        return len(self._classes) if self._restricted else self.settings.n_channels
+    def plan(self) -> Plan:
+        """How much memory the run takes, and the crops that keep it below the limit."""
+        return self._courses.plan
+
+    @property
+    def refused(self) -> str:
+        """Why strokes that were sent last could not be used; usually empty."""
+        return self._courses.refused
+
+    @property
+    def scribbles(self) -> strokes.Scribbles | None:
+        """The present strokes."""
+        return self.stage.scribbles
+
+    @property
+    def run_numbers(self) -> NDArray[np.uint64]:
+        """The number of every channel's cluster in the previews, (q,)."""
+        return self.stage.run_numbers
+
+    @property
+    def n_updates(self) -> int:
+        """Updates of networks after which it ends, if it does not stop before."""
+        return self.stage.last
+
+    @property
+    def takes_votes(self) -> bool:
+        """Whether it gives groups or regions, by the votes of several networks."""
+        return self.stage.takes_votes
 
     @property
     def class_numbers(self) -> tuple[int, ...]:
         """The numbers that labels may have: those painted, of groups 1 and so on, else one for each channel."""
-        if self._restricted:
-            return self._classes
-        if self.takes_votes and self.settings.split_into == "groups":
-            return tuple(range(1, self.settings.n_groups + 1))
-        return tuple(int(number) for number in self.run_numbers)
+        return self.stage.class_numbers
 
     @property
     def edge_share(self) -> float:
         """``settings.edge_share`` where the run gives the painted classes alone, else 0."""
-        return self.settings.edge_share if self._restricted else 0.0
+        return self.stage.edge_share
 
     @property
-    def _restricted(self) -> bool:
-        return self.settings.restrict_to_scribbles and len(self._classes) >= 2
+    def losses(self) -> NDArray[np.float64]:
+        """Those of all iterations so far, (iterations, 4); columns as in `LOSS_NAMES`."""
+        rows = list(self._losses)
+        return torch.stack(rows).cpu().double().numpy() if rows else np.zeros((0, len(LOSS_NAMES)))
+
+    @property
+    def label_counts(self) -> NDArray[np.int64]:
+        """Those of all iterations so far, (iterations,)."""
+        return np.array(self._counts, dtype=np.int64)
 
     @property
     def _precision(self) -> Precision:
@@ -169,19 +204,34 @@ class Run:
         wanted = self.settings.precision
         return "float32" if wanted == "bfloat16" and not has_bfloat16(self.device) else wanted
 
-    def _choose_factors(self) -> tuple[int, ...] | None:
-        """Several networks only where their channels mean the same: where each carries a painted class."""
-        if self.scribbles is None or not self._restricted:
-            return None
-        rows, columns = self.plane.largest_part
-        shape = (rows.stop - rows.start, columns.stop - columns.start)
-        targets = torch.from_numpy(self.scribbles.targets)
-        factors = possible_factors(wanted_factors(shape, self.settings), shape, targets, self.n_clusters)
-        return None if factors == (1,) and self.settings.extractor == "convolutions" else factors
-
     def cancel(self) -> None:
         """End the run from another thread, in the middle of an iteration; `result` keeps what there is."""
         self._cancelled.set()
+
+    def send(self, scribbles: ArrayLike, updates: int = UPDATES_AFTER_STROKES) -> None:
+        """Let strokes take effect from the next iteration on, in place of those before; from any thread.
+
+        Networks go on with what they have learned. A run that has ended, or was cancelled, goes on when it is iterated
+        over once more. Strokes that can't be used are left out, and `refused` says why.
+
+        Parameters
+        ----------
+        scribbles : (H, W) array of integers
+            All strokes that there are to be, as in `segment`. They are copied.
+        updates : int
+            How many updates are to follow, at least.
+        """
+        self._inbox.append(Arrival(np.array(scribbles), updates))
+        self._cancelled.clear()
+
+    def rest(self) -> None:
+        """Give back the memory of the maps until it goes on; the networks are kept."""
+        self._courses.rest()
+
+    @property
+    def has_mail(self) -> bool:
+        """Whether strokes were sent that have not taken effect yet."""
+        return bool(self._inbox)
 
     def __iter__(self) -> Iterator[Iteration]:
         while True:
@@ -199,17 +249,10 @@ class Run:
             self._step_down(words)
 
     def _attempt(self) -> Iterator[Iteration]:
-        """The optimization from its start, with the present device and plan."""
-        losses: list[Tensor] = []
-        counts: list[int] = []
-        image, mask = tensors_of(self.plane, self.device)
-        targets = None
-        if self.scribbles is not None:
-            targets = torch.from_numpy(self.scribbles.targets).to(image.device)
-        self._votes = self._merged = None
-        iterations = self._iterations(image, mask, targets)
+        """The optimization from where it is, with the present device."""
+        iterations = iter(self._courses)
         logger.info("segmenting %s on %s with %s", self.name or "an image", self.device, self.plan)
-        started = time.perf_counter()
+        started = time.perf_counter() - self._seconds
         while True:
             # entered anew for each iteration: what the consumer does in between must not see our settings of PyTorch
             settings = self.settings
@@ -223,45 +266,31 @@ class Run:
                 except Cancelled:
                     self._ended = "stopped by the user"
                     return
-            losses.append(torch.stack(iteration.losses))
-            counts.append(iteration.n_labels)
-            # of a run with crops the last map counts, which is the only one of a single network
-            enough = iteration.n_labels >= self.least or not settings.keep_min_labels or self.plan.n_crops > 1
-            # the next network's first crops do not replace the whole map of the one before
-            whole = iteration.complete or self._kept is None or not self._kept.complete
-            if iteration.number == 0 or (enough and whole):
-                self._kept = iteration
-            self._vote(iteration)
-            self._losses, self._counts = losses, counts
+            if not iteration.provisional:
+                self._take(iteration)
             self._seconds = time.perf_counter() - started
             yield iteration
-        if iteration.number < self.n_updates:
-            self._ended = f"no more than {self.least} labels were left"
+        assert self._latest is not None
+        if self._latest.number < self.n_updates:
+            self._ended = f"no more than {self.stage.least} labels were left"
         else:
             self._ended = "all iterations were made"
 
-    def _iterations(self, image: Tensor, mask: Tensor | None, targets: Tensor | None) -> Iterator[Iteration]:
-        """What `optimize` yields; for groups and regions of one network after the other, the updates counted on."""
-        settings = self.settings.change(precision=self._precision)
-        generator = torch.Generator().manual_seed(settings.seed)
-        rounds = 1
-        if self.takes_votes:
-            rounds, settings = settings.n_networks, settings.change(max_iterations=settings.region_iterations)
-        for index in range(rounds):
-            network = network_for(len(self.plane.values), settings, self.n_clusters, self._factors).to(image.dtype)
-            initialize(network, settings.initialization, generator)
-            for iteration in optimize(
-                network.to(image.device),
-                image,
-                settings,
-                mask=mask,
-                targets=targets,
-                least=0 if self._restricted or self.takes_votes else self.least,
-                cancelled=self._cancelled.is_set,
-                crops=crops(self.plane.shape, self.plan.crop),
-            ):
-                if index == 0 or iteration.number > 0:
-                    yield replace(iteration, number=iteration.number + index * settings.max_iterations)
+    def _take(self, iteration: Iteration) -> None:
+        """Keep what there is to be kept of an iteration."""
+        self._ended, self._latest = "", iteration
+        self._losses.append(torch.stack(iteration.losses))
+        self._counts.append(iteration.n_labels)
+        kept = self._kept if self._kept is not None and self._kept.stage is self.stage else None
+        # of a run with crops the last map counts, which is the only one of a single network
+        enough = iteration.n_labels >= self.stage.least or not self.settings.keep_min_labels or self.plan.n_crops > 1
+        # the next network's first crops do not replace the whole map of the one before
+        whole = iteration.complete or kept is None or not kept.iteration.complete
+        if kept is None or (enough and whole):
+            self._kept = _Kept(iteration, self.stage, self.plan)
+        self._vote(iteration)
+
+    # ------------------------------------------------------------------ votes, memory
 
     def _vote(self, iteration: Iteration) -> None:
         """Let a label map have a say on the pieces; of a run with crops, only each network's last one is whole."""
@@ -273,33 +302,26 @@ class Run:
             self._contrast = contrast_of(self.plane)
             self._votes = Votes(basins_of(self._contrast, self.plane.mask))
         known = None if iteration.known is None else iteration.known.cpu().numpy()
-        self._votes.add(iteration.clusters.cpu().numpy(), self.n_clusters, known)
+        self._votes.add(iteration.clusters.cpu().numpy(), self.stage.n_clusters, known)
 
     def _step_down(self, words: str) -> None:
-        """Out of memory: plan the run anew with smaller crops, and where those are small already, on the CPU."""
-        smaller = self._plan(most=self.plan.bytes / 2)
-        if smaller.n_crops > self.plan.n_crops:
-            self.plan = smaller
-            self.settings = self.settings.change(memory_limit=smaller.limit / 1e9)  # so that the record repeats it
+        """Out of memory: begin anew with smaller crops, and where those are small already, on the CPU."""
+        before, schedule = self.plan, self._courses.all_arrivals()
+        self._courses = smaller = self._begin(schedule, most=before.bytes / 2)
+        if smaller.plan.n_crops > before.n_crops:
+            self.settings = self.settings.change(memory_limit=smaller.plan.limit / 1e9)  # so that the record repeats it
             self._changes.append(f"{self.device.title} ran out of memory: taken in smaller crops")
         elif self.device.name != "cpu":
             self._changes.append(f"{self.device.title} ran out of memory: computed on the CPU")
             self.device = choose_device("cpu")
-            self.plan = self._plan()
         else:
             said = f" ({words.splitlines()[0]})" if words else ""
             raise MemoryError(
                 "there is not enough memory, even with the smallest crops: close other programs, or lower the channels"
                 + said
             )
+        self._courses = self._begin(schedule)
         logger.warning("%s", self._changes[-1])
-
-    def _plan(self, most: float = math.inf) -> Plan:
-        n_clusters = self.n_clusters if self._restricted else None
-        settings = self.settings.change(split_into="clusters") if self._classes else self.settings
-        return make_plan(
-            self.plane.shape, len(self.plane.values), settings, self.device, most, self._factors, n_clusters
-        )
 
     def preview(self, iteration: Iteration) -> NDArray[np.unsignedinteger[Any]]:
         """The label map of an iteration, (H, W), numbered as throughout this run."""
@@ -312,7 +334,7 @@ class Run:
 
     def seconds_left(self) -> float:
         """Time until the last iteration at the pace so far, in seconds; infinite before the first update."""
-        done = len(self._counts) - 1
+        done = 0 if self._latest is None else self._latest.number
         if done < 1:
             return float("inf")
         return self._seconds / len(self._counts) * (self.n_updates - done)
@@ -332,51 +354,68 @@ class Run:
         RuntimeError
             No iteration has ended yet.
         """
-        kept = self._kept
-        if kept is None:
+        if self._kept is None:
             raise RuntimeError("there is no result yet: not one iteration has ended")
-        pieces = self._pieces()
-        n_updates = kept.number
+        iteration, stage, _ = kept = self._kept
+        pieces = self._pieces(stage)
+        n_updates = iteration.number
         response: KeptResponse | KeptPieces
         if pieces is not None:
             n_updates = len(self._counts) - 1
             labels, numbers, response = pieces.labels(), np.zeros(0, dtype=np.uint64), pieces
             n_labels = int(labels.max())
         else:
-            known = self.plane.mask if kept.known is None else kept.known.cpu().numpy()
+            known = self.plane.mask if iteration.known is None else iteration.known.cpu().numpy()
             response, clusters = self._classes_at_edges(kept, known)
             inside = clusters if known is None else clusters[known]
-            areas = np.bincount(inside.ravel(), minlength=self.n_clusters)
-            numbers, n_labels = label_numbers(areas, self._classes), int(np.count_nonzero(areas))
+            areas = np.bincount(inside.ravel(), minlength=stage.n_clusters)
+            numbers, n_labels = label_numbers(areas, stage.classes), int(np.count_nonzero(areas))
             labels = apply_numbers(clusters, numbers, known)
         # a run that was called off while its pieces were merged had made all its iterations
-        ended = self._ended if pieces is not None or not self.takes_votes else ""
+        ended = self._ended if pieces is not None or not stage.takes_votes else ""
         ended = ended or "stopped by the user"
+        outcome = {
+            "iterations": n_updates,
+            "n_labels": n_labels,
+            "split_into": "clusters" if pieces is None else self.settings.split_into,
+            "ended": ended,
+            "stopped": self._cancelled.is_set() or not self._ended,
+        }
+        record = self._record(n_updates, outcome)
         return Segmentation(
             labels=labels,
             iterations=n_updates,
             n_labels=n_labels,
-            losses=torch.stack(self._losses[: n_updates + 1]).cpu().double().numpy(),
-            label_counts=np.array(self._counts[: n_updates + 1]),
+            losses=self.losses[: n_updates + 1],
+            label_counts=self.label_counts[: n_updates + 1],
             settings=self.settings,
             device=self.device,
-            plan=self.plan,
+            plan=kept.plan,
             ended=ended,
             note=self._note(n_labels, kept, response),
-            record=self._record(n_updates, n_labels, ended, "clusters" if pieces is None else self.settings.split_into),
+            record=record,
             _response=response,
-            _run_numbers=self.run_numbers[: len(numbers)],
+            _run_numbers=stage.run_numbers[: len(numbers)],
             _numbers=numbers,
-            _to_model=partial(
-                _model_of_run,
-                response,
-                numbers,
-                self._record(n_updates, n_labels, ended, ""),
-                self.settings,
-                self.plane,
-                self.name,
-            ),
+            _to_model=partial(_model_of_run, response, numbers, record, self.settings, self.plane, self.name),
         )
+
+    def to_the_end(self, stop_after: int | None = None) -> Segmentation:
+        """Make all iterations, or those up to the one of a number, and take the result.
+
+        Parameters
+        ----------
+        stop_after : int, optional
+
+        Returns
+        -------
+        Segmentation
+            As `result` gives it.
+        """
+        for iteration in self:
+            if iteration.number == stop_after:
+                self.cancel()
+        return self.result()
 
     def to_teach(self, labels: NDArray[np.unsignedinteger[Any]]) -> Run:
         """A run that teaches a network to tell these groups apart, which no network of this run does.
@@ -393,9 +432,9 @@ class Run:
         """
         return _teaching_run(self.plane, labels, self.settings, self.name, self.spare_a_core)
 
-    def _pieces(self) -> KeptPieces | None:
+    def _pieces(self, stage: Stage) -> KeptPieces | None:
         """What the label maps so far make; None where there is nothing to be, or nobody waits for it."""
-        if self._votes is None or not len(self._votes) or self._cancelled.is_set():
+        if not stage.takes_votes or self._votes is None or not len(self._votes) or self._cancelled.is_set():
             return None
         if self._merged is None or self._merged[0] != len(self._votes):
             shares, cancelled = self._votes.shares(), self._cancelled.is_set
@@ -409,15 +448,16 @@ class Run:
         return self._merged[1]
 
     def _classes_at_edges(
-        self, kept: Iteration, known: NDArray[np.bool_] | None
+        self, kept: _Kept, known: NDArray[np.bool_] | None
     ) -> tuple[KeptResponse, NDArray[np.integer[Any]]]:
         """The kept map; of painted classes drawn to the image's edges, as long as somebody waits and memory is left."""
-        weights = {name: weight.cpu() for name, weight in kept.weights.items()}
+        iteration, stage, _ = kept
+        weights = {name: weight.cpu() for name, weight in iteration.weights.items()}
         plain = KeptResponse(
-            self.plane, self.settings, weights, self.n_clusters, self._factors, self.device, known, 0.0
+            self.plane, self.settings, weights, stage.n_clusters, stage.factors, self.device, known, 0.0
         )
-        if self.edge_share and not self._cancelled.is_set():
-            response = replace(plain, edge_share=self.edge_share, cancelled=self._cancelled.is_set)
+        if stage.edge_share and not self._cancelled.is_set():
+            response = replace(plain, edge_share=stage.edge_share, cancelled=self._courses.called_off)
             try:
                 return response, response.winners()
             except Cancelled:
@@ -427,65 +467,24 @@ class Run:
                     raise
                 release_memory(self.device)
                 logger.warning("no memory is left to draw the classes to the edges")
-        return plain, kept.clusters.cpu().numpy()
+        return plain, iteration.clusters.cpu().numpy()
 
-    def _note(self, n_labels: int, kept: Iteration, response: KeptResponse | KeptPieces) -> str:
-        """What the user should know, in sentences without the last full stop."""
-        has_pieces = isinstance(response, KeptPieces)
+    def _note(self, n_labels: int, kept: _Kept, response: KeptResponse | KeptPieces) -> str:
         notes = list(dict.fromkeys(self._changes))
         if self._precision != self.settings.precision:
             notes.append(f"computed in float32: {self.device.title} has no bfloat16 arithmetic")
-        if self.takes_votes and not has_pieces:
-            notes.append(f"stopped before there were {self.settings.split_into}: these are clusters")
-        if self.settings.split_into == "regions" and self._classes:
-            notes.append("with strokes the result is the painted classes, and no regions")
-        if isinstance(response, KeptResponse) and response.edge_share < self.edge_share:
-            if self._cancelled.is_set():
-                notes.append("stopped before the classes were drawn to the image's edges")
-            else:
-                notes.append("too little memory was left to draw the classes to the image's edges")
-        if has_pieces:
-            if self.plan.n_crops > 1:
-                notes.append("with crops only the last label map of each network has a say")
-            wished = self.settings.n_groups
-            if self.settings.split_into == "groups" and n_labels < wished:
-                notes.append(f"{n_labels} groups, fewer than the {wished} asked for: there are no more pieces")
-        elif self._classes:
-            absent = len(self._classes) - n_labels if self.settings.restrict_to_scribbles else 0
-            if absent > 0:
-                notes.append(f"{absent} of the {len(self._classes)} painted classes won nowhere")
-        elif n_labels < self.least and not self.takes_votes:
-            notes.append(f"{n_labels} labels, fewer than the {self.least} asked for: no iteration had more")
-        if self.plan.n_crops > 1:
-            rows, columns = self.plan.crop
-            notes.append(
-                f"learned from {self.plan.n_crops} crops of {columns} x {rows} pixels, because the whole image would "
-                f"take {amount(self.plan.whole)} of memory; see the memory limit"
-            )
-        if not kept.complete and not has_pieces:
-            notes.append("stopped before every part of the image had been seen: the rest has no label")
-        return ". ".join(note[0].upper() + note[1:] if index else note for index, note in enumerate(notes))
+        whole = kept.iteration.complete
+        return note_of(kept.stage, kept.plan, n_labels, response, notes, whole, self._courses.called_off())
 
-    def _record(self, n_updates: int, n_labels: int, ended: str, pieces: str) -> dict[str, Any]:
-        plane = self.plane
-        return {
-            "format": RECORD_FORMAT,
-            "settings": self.settings.as_dict(),
-            "threads": self._threads,
-            "device": self.device.title,
-            "versions": versions(),
-            "image": {
-                "name": self.name,
-                "sha256": plane.sha256,
-                "shape": list(plane.shape),
-                "dtypes": list(plane.dtypes),
-                "offset": plane.offset.tolist(),
-                "scale": plane.scale.tolist(),
-            },
-            "crop": list(self.plan.crop),
-            "strokes": [] if self.scribbles is None else [strokes.pack(self.scribbles)],
-            "result": {"iterations": n_updates, "n_labels": n_labels, "split_into": pieces, "ended": ended},
-        }
+    def _record(self, n_updates: int, outcome: Mapping[str, Any]) -> dict[str, Any]:
+        painted = [
+            {**strokes.pack(found, number), "updates": arrival.updates}
+            for number, (arrival, found) in self._courses.arrived.items()
+            if number <= n_updates
+        ]
+        kept = self._kept
+        assert kept is not None
+        return record_of(self.plane, self.settings, self.name, self._threads, self.device, kept.plan, painted, outcome)
 
 
 def check_groups(settings: Settings) -> None:
@@ -540,9 +539,10 @@ def _model_of_run(
 def segment(
     image: ArrayLike | tuple[ArrayLike, ...],
     *,
-    scribbles: ArrayLike | None = None,
+    scribbles: ArrayLike | Mapping[int, ArrayLike] | None = None,
     mask: ArrayLike | None = None,
     channel_axis: int | None = None,
+    stop_after: int | None = None,
     preset: str = DEFAULT_PRESET,
     **settings: Any,
 ) -> Segmentation:
@@ -558,12 +558,16 @@ def segment(
     image : (H, W), (H, W, 3), (H, W, 4) or any 3-D array with `channel_axis`; or a tuple of such images
         Boolean, integer or real values. Three channels last are RGB, four are RGBA; fully transparent pixels are
         masked, as are NaN and infinite ones. The channels of a tuple's images are taken together. Never modified.
-    scribbles : (H, W) array of integers, optional
-        Painted strokes: 0 where nothing is painted, any positive integers elsewhere. A class keeps its number.
+    scribbles : (H, W) array of integers, or mapping of int to such arrays, optional
+        Painted strokes: 0 where nothing is painted, any positive integers elsewhere. A class keeps its number. A
+        mapping says which strokes are there from which iteration on, as when they were painted during a run; see
+        `napari_dfc.unpack_strokes`.
     mask : (H, W) array of bool, optional
         True where a pixel takes part.
     channel_axis : int, optional
         The axis of the channels, where it is not the last of an RGB(A) image.
+    stop_after : int, optional
+        Stop after this iteration, as somebody does who is content with what there is.
     preset : {"paper", "published", "fast", "balanced", "accurate"}
         The settings to start from.
     **settings
@@ -613,6 +617,4 @@ def segment(
         channel_axis=channel_axis,
         settings=Settings.from_preset(preset, **settings),
     )
-    for _ in run:
-        pass
-    return run.result()
+    return run.to_the_end(stop_after)

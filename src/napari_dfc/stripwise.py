@@ -50,6 +50,7 @@ class StripPass:
             self._convolution = StripConvolution(self._width, channels, tile_rows, dtype)
             self._taps = torch.empty(strip_rows, self._width, 3, 3, n_inputs, dtype=dtype)
         self._buffers = torch.empty(3, strip_rows + 2, self._width, channels, dtype=dtype)
+        self._seen: tuple[Tensor | None, Tensor | None] = (None, None)
         self._one_width = network.n_clusters == channels
         self._n_labels = network.n_clusters  # of the last pass
         self._response_buffers = self._buffers[1:]
@@ -58,15 +59,10 @@ class StripPass:
         self.take(task)
 
     def take(self, task: Task) -> None:
-        """Go on with another image of the same shape, in the same buffers."""
+        """Go on with another image of the same shape, or with other strokes on the same image, in the same buffers."""
         self.task = task
-        self._mask = None if task.mask is None else task.mask[..., None].to(task.image.dtype)  # (H, W, 1)
-        if task.single.n_conv:
-            self._padded_image = padded_image(task.image, task.single.padding)  # (H + 2, W + 2, C)
-        else:  # the one map is given
-            self._maps[0].copy_(task.single.seen(task.image, task.mask).permute(1, 2, 0))
-            self._find_moments(0)
-        self._n_pixels = self._height * self._width if task.mask is None else int(task.mask.sum())
+        if self._seen[0] is not task.image or self._seen[1] is not task.mask:
+            self._see(task)
         self._objective = StripObjective(
             (self._height, self._width),
             task.settings,
@@ -77,6 +73,17 @@ class StripPass:
             task.image.dtype,
             task.wants_probabilities,
         )
+
+    def _see(self, task: Task) -> None:
+        """What of an image does not change with strokes and weights."""
+        self._seen = task.image, task.mask
+        self._mask = None if task.mask is None else task.mask[..., None].to(task.image.dtype)  # (H, W, 1)
+        if task.single.n_conv:
+            self._padded_image = padded_image(task.image, task.single.padding)  # (H + 2, W + 2, C)
+        else:  # the one map is given
+            self._maps[0].copy_(task.single.seen(task.image, task.mask).permute(1, 2, 0))
+            self._find_moments(0)
+        self._n_pixels = self._height * self._width if task.mask is None else int(task.mask.sum())
 
     @torch.no_grad()
     def __call__(self, gradients: bool) -> Found:

@@ -105,6 +105,9 @@ class ViewerRun:
         self.viewer = viewer
         self.outcome = ""
         self._called_off = False
+        self._begin_activity(total, title)
+
+    def _begin_activity(self, total: int, title: str) -> None:
         self._activity = cancelable_progress(
             total=total,
             desc=title,

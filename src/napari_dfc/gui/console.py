@@ -10,7 +10,7 @@ from napari.layers import Image, Labels
 
 from napari_dfc.gui.inputs import gather
 from napari_dfc.gui.layers import displayed_plane, image_plane, new_labels_layer
-from napari_dfc.gui.worker import LayerRun
+from napari_dfc.gui.live_run import LiveRun
 from napari_dfc.settings import DEFAULT_PRESET, Settings
 
 if TYPE_CHECKING:
@@ -103,9 +103,10 @@ def start(
     *,
     channels: Sequence[Image | str] = (),
     channel_axis: int | None = None,
+    live: bool = True,
     preset: str = DEFAULT_PRESET,
     **settings: Any,
-) -> LayerRun:
+) -> LiveRun:
     """Start to segment the displayed plane of an image layer, and return at once.
 
     The label map appears as a new layer and is refined while you go on working.
@@ -117,14 +118,17 @@ def start(
         The layer or its name.
     scribbles : napari.layers.Labels or str, optional
         Painted strokes over the displayed plane.
+    live : bool
+        Whether strokes that are painted in the scribbles layer while it runs, or later, take effect at once.
     channels, channel_axis, preset, **settings
         As in `segment_layer`.
 
     Returns
     -------
-    LayerRun
+    LiveRun
         ``stop()`` ends it and keeps what there is; ``layer`` is the preview and then the result; ``running`` and
-        ``outcome`` say how it stands.
+        ``outcome`` say how it stands; ``follow(layer)`` takes strokes from a Labels layer, ``hold()`` and ``release()``
+        pause it, ``update()`` makes a single update.
 
     Raises
     ------
@@ -147,7 +151,7 @@ def start(
     strokes = None if scribbles is None else _find(viewer, scribbles, Labels)
     others = [_find(viewer, other, Image) for other in channels]
     where = displayed_plane(image, viewer.dims, channel_axis)
-    return LayerRun(viewer, gather(where, strokes, others, viewer.dims.point), chosen)
+    return LiveRun(viewer, gather(where, strokes, others, viewer.dims.point), chosen, live=live)
 
 
 def _find(viewer: ViewerModel, layer: _Layer | str, kind: type[_Layer]) -> _Layer:

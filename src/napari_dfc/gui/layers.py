@@ -27,6 +27,7 @@ __all__ = [
     "aligned_index",
     "axis_name",
     "channel_axes",
+    "color_labels",
     "displayed_plane",
     "hex_colors",
     "image_plane",
@@ -283,9 +284,17 @@ def show_labels(layer: Labels, plane: ImagePlane, labels: NDArray[Any]) -> bool:
     fresh = _expand(plane, labels)
     if layer.data.shape != fresh.shape or not isinstance(layer.data, np.ndarray):
         return False
+    if fresh.dtype.itemsize > layer.data.dtype.itemsize:  # a class with a larger number has come
+        layer.data = fresh
+        return True
     layer.data[...] = fresh
     layer.refresh(thumbnail=False, highlight=False, extent=False)
     return True
+
+
+def color_labels(layer: Labels, colors: Mapping[int, Any]) -> None:
+    """Give the numbers of a layer their colors."""
+    layer.colormap = _colormap(colors)
 
 
 def finish_labels(

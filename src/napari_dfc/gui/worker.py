@@ -134,16 +134,21 @@ class LayerRun(ViewerRun):
         due = shown = 0.0
         for iteration in () if self._called_off else run:
             now = time.perf_counter()
-            if now < due:
+            if now < due and not iteration.provisional:
                 continue
             due = now + PROGRESS_INTERVAL
             labels = None
-            if self._shown.is_set() and now - shown >= self._preview_interval:
+            if self._shown.is_set() and (iteration.provisional or now - shown >= self._preview_interval):
                 labels, shown = run.preview(iteration), now
                 self._shown.clear()
             yield Progress(iteration.number, run.n_updates, _progress_words(iteration, run), labels)
             if labels is not None:  # with every core busy, drawing it would hold up the window for longer
                 self._shown.wait(PREVIEW_PATIENCE)
+            yield from self._between(iteration, run)
+
+    def _between(self, iteration: Iteration, run: Run) -> Generator[Progress, None, None]:
+        """What is done before the next iteration."""
+        yield from ()
 
     # ------------------------------------------------------------------ in the main thread
 
@@ -168,12 +173,16 @@ class LayerRun(ViewerRun):
             numbers = self._run.run_numbers.tolist()
             self._add_layers(labels.astype(np.min_scalar_type(max(numbers))), numbers)
             return
+        self._follow_classes()
         for layer, plane, part in self._places():
             if layer.visible and not show_labels(layer, plane, labels[part]):
                 self._call_off()
                 self._end("Stopped, because the preview layer was changed by something else.")
                 return
         self._filled = True
+
+    def _follow_classes(self) -> None:
+        """Other classes have come: bring the colors up to date."""
 
     def _places(self) -> list[tuple[Labels, ImagePlane, tuple[slice, slice]]]:
         """Each preview layer, the plane that it lies over, and what part of the run's label map it shows."""
@@ -234,7 +243,8 @@ class LayerRun(ViewerRun):
 def _progress_words(iteration: Iteration, run: Run) -> str:
     seconds = run.seconds_left()
     left = "" if math.isinf(seconds) else f" · {_duration(seconds)} left"
-    return f"Iteration {iteration.number} of {run.n_updates} · {iteration.n_labels} labels{left}"
+    refused = f" · strokes not used: {run.refused}" if run.refused else ""
+    return f"Iteration {iteration.number} of {run.n_updates} · {iteration.n_labels} labels{left}{refused}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,0 +1,247 @@
+"""A run in a viewer that takes strokes while it goes on and after it has ended, and can be held and released."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from napari_dfc.gui.background import Progress, Refusal
+from napari_dfc.gui.layers import color_labels, scribble_plane
+from napari_dfc.gui.worker import LayerRun
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from numpy.typing import NDArray
+
+    from napari_dfc.gui.inputs import RunInputs
+    from napari_dfc.optimization import Iteration
+    from napari_dfc.result import Segmentation
+    from napari_dfc.segmentation import Run
+    from napari_dfc.settings import Settings
+
+__all__ = ["LiveRun"]
+
+#: Time without a further change after which strokes count as painted, in milliseconds.
+STROKE_PAUSE = 50
+
+#: Memory for a run's maps above which they are given back at its end, and made anew when it goes on, in bytes.
+MOST_AT_REST = 5e8
+
+#: How often a run that is held looks whether it may go on, in seconds.
+HOLD_INTERVAL = 0.1
+
+
+class LiveRun(LayerRun):
+    """A run on one image that goes on with what is painted, from the next iteration on and without a restart.
+
+    Made by `napari_dfc.start` and by the Segment widget. Everything here is for the main thread.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+    inputs : RunInputs
+    settings : Settings
+    live : bool
+        Whether strokes take effect by themselves; otherwise when `update` says so.
+
+    Attributes
+    ----------
+    live : bool
+    strokes_layer : napari.layers.Labels or None
+        What is followed.
+    changed : psygnal.Signal
+        Emitted when it is held, released, goes on after its end, or follows another layer.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: ViewerModel, inputs: RunInputs, settings: Settings, *, live: bool = True) -> None:
+        self.live = live
+        self.strokes_layer: Labels | None = None
+        self._sent = inputs.strokes
+        self._released = threading.Event()  # not set while it is held
+        self._released.set()
+        self._single = threading.Event()
+        self._waiting: tuple[Any, ...] | None = None  # for the run, which is not ready for it
+        self._colored: tuple[int, ...] | None = None
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(STROKE_PAUSE)
+        self._timer.timeout.connect(self._strokes_changed)
+        self._retry = QTimer()
+        self._retry.setSingleShot(True)
+        self._retry.setInterval(STROKE_PAUSE)
+        self._retry.timeout.connect(self._deliver)
+        super().__init__(viewer, inputs, settings)
+        self.inputs: RunInputs = inputs
+        if inputs.stroke_layer is not None:
+            self.follow(inputs.stroke_layer)
+
+    # ------------------------------------------------------------------ strokes
+
+    def follow(self, layer: Labels | None) -> None:
+        """Take strokes from this layer from now on; from none, the last ones stay."""
+        if layer is self.strokes_layer:
+            return
+        self.unfollow()
+        self.strokes_layer = layer
+        if layer is not None:
+            for event in self._events_of(layer):
+                event.connect(self._wait_for_more)
+            self._wait_for_more()
+        self.changed.emit()
+
+    def unfollow(self) -> None:
+        """Take no more strokes."""
+        self._timer.stop()
+        self._retry.stop()
+        if self.strokes_layer is not None:
+            for event in self._events_of(self.strokes_layer):
+                event.disconnect(self._wait_for_more)
+            self.strokes_layer = None
+
+    def update(self, updates: int = 1) -> None:
+        """Take the strokes as they are, and make one update, or more; a run that is held is held again after it."""
+        self._single.set()
+        strokes = self._strokes()
+        if strokes is None:
+            strokes = self._sent
+        if strokes is not None:
+            self._send(strokes, updates)
+
+    def hold(self) -> None:
+        """Make no more iterations until `release`; the network is kept as it is."""
+        self._released.clear()
+        self.changed.emit()
+
+    def release(self) -> None:
+        """Go on after `hold`."""
+        self._released.set()
+        if self.live:
+            self._wait_for_more()
+        self.changed.emit()
+
+    @property
+    def held(self) -> bool:
+        """Whether it makes no iterations for now."""
+        return not self._released.is_set()
+
+    @staticmethod
+    def _events_of(layer: Labels) -> tuple[Any, ...]:
+        """What napari emits when a stroke is finished, data are replaced, and a stroke is undone."""
+        return layer.events.paint, layer.events.data, layer.events.set_data
+
+    def _wait_for_more(self) -> None:
+        if self.live:
+            self._timer.start()
+
+    def _strokes_changed(self) -> None:
+        strokes = self._strokes()
+        if strokes is None or (self._sent is not None and np.array_equal(strokes, self._sent)):
+            return
+        self._send(strokes)
+
+    def _strokes(self) -> NDArray[Any] | None:
+        """A copy of what is painted over the plane; None where nothing is, or it does not lie there."""
+        layer = self.strokes_layer
+        if layer is None or layer not in self.viewer.layers or self.inputs.plane.layer not in self.viewer.layers:
+            return None
+        try:
+            return scribble_plane(layer, self.inputs.plane, self.viewer.dims.point).copy()
+        except ValueError:  # nothing is painted, or the layer was moved away; the next stroke will tell
+            return None
+
+    def _send(self, strokes: NDArray[Any], updates: int | None = None) -> None:
+        self._sent = strokes
+        self.inputs = replace(self.inputs, strokes=strokes, stroke_layer=self.strokes_layer or self.inputs.stroke_layer)
+        self._waiting = (strokes,) if updates is None else (strokes, updates)
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Give the run what waits for it, and start the thread where it has ended."""
+        if self._waiting is None or (self._run is None and not self.running):
+            return
+        if not self.running and self._worker.is_running:  # it was stopped, and its iteration is not over yet
+            self._retry.start()
+            return
+        if self._run is not None:
+            self._run.send(*self._waiting)
+            self._waiting = None
+            if not self.running:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """Start the thread again, after the end."""
+        assert self._run is not None
+        self._colored = None
+        if any(layer not in self.viewer.layers for layer in self.layers):
+            self.layers = []
+        self.outcome = ""
+        self._called_off = False
+        self._begin_activity(self._run.n_updates, f"{self.inputs.doing} {self.inputs.names[0]}")
+        self._launch()
+        self.changed.emit()
+
+    # ------------------------------------------------------------------ in the worker's thread
+
+    def _steps(self) -> Generator[Progress, None, Segmentation | None]:
+        if self._run is None:
+            return (yield from super()._steps())
+        return (yield from self._to_the_end(self._run))
+
+    def _to_the_end(self, run: Run) -> Generator[Progress, None, Segmentation | None]:
+        while True:
+            result = yield from super()._to_the_end(run)
+            if not run.has_mail or self._called_off:
+                return result
+
+    def _between(self, iteration: Iteration, run: Run) -> Generator[Progress, None, None]:
+        if iteration.provisional:
+            return
+        self._single.clear()
+        while not (self._released.is_set() or self._single.is_set() or self._called_off):
+            yield Progress(iteration.number, run.n_updates, f"Held at iteration {iteration.number}.")
+            self._released.wait(HOLD_INTERVAL)
+
+    # ------------------------------------------------------------------ in the main thread
+
+    def _follow_classes(self) -> None:
+        assert self._run is not None
+        stage = self._run.stage
+        if stage.classes == self._colored:
+            return
+        self._colored = stage.classes
+        numbers = stage.run_numbers.tolist()
+        colors = self.inputs.colors({number: number for number in numbers})
+        for layer in self.layers:
+            color_labels(layer, colors)
+
+    def _finish(self, result: Segmentation | Refusal | None) -> None:
+        super()._finish(result)
+        if self.running or self._run is None:
+            return
+        if self._run.has_mail:
+            self._go_on()  # strokes that came while the thread ended
+        elif self._run.plan.bytes > MOST_AT_REST:
+            self._run.rest()
+
+    def _words(self, result: Segmentation) -> str:
+        refused = self._run.refused if self._run is not None else ""
+        return super()._words(result) + (f" Not used: {refused}." if refused else "")
+
+    def _follow_removal(self, event: Any) -> None:
+        if event.value is self.strokes_layer:
+            self.unfollow()
+            self.changed.emit()
+        super()._follow_removal(event)
+
+    def _call_off(self) -> None:
+        super()._call_off()
+        self._released.set()

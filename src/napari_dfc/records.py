@@ -1,0 +1,228 @@
+"""What a record says of a run, and how to ask for the same labels again: in Python, or on the command line."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import shlex
+import textwrap
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from napari_dfc.scribbles import UPDATES_AFTER_STROKES, Arrival, unpack
+from napari_dfc.settings import Settings
+
+__all__ = ["as_command", "as_python", "pack_strokes", "settings_of", "stopped_after", "strokes_of", "unpack_strokes"]
+
+#: Bytes that a text of strokes may unfold to.
+MOST_UNPACKED = 1 << 30
+
+
+def settings_of(record: Mapping[str, Any]) -> Settings:
+    """The settings that make a run once more: as many threads as it had, and the processor if it ran there.
+
+    Parameters
+    ----------
+    record : dict
+        `napari_dfc.Segmentation.record`.
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    ValueError
+        No record of a run.
+    """
+    if not isinstance(record, Mapping) or not {"settings", "image", "result", "threads"} <= set(record):
+        raise ValueError("this is no record of a run of napari-dfc; what a kept network has predicted has none")
+    if "stopped" not in record["result"]:
+        raise ValueError("this result was made by an older version of napari-dfc and can't be run again")
+    settings = Settings(**record["settings"])
+    on_cpu = str(record["device"]).startswith("CPU")
+    return settings.change(threads=record["threads"], device="cpu" if on_cpu else settings.device)
+
+
+def strokes_of(record: Mapping[str, Any]) -> dict[int, Arrival]:
+    """The strokes of a record, by the number of the iteration before which they arrived."""
+    return {
+        int(packed["iteration"]): Arrival(unpack(packed), int(packed.get("updates", UPDATES_AFTER_STROKES)))
+        for packed in record["strokes"]
+    }
+
+
+def stopped_after(record: Mapping[str, Any]) -> int | None:
+    """The iteration after which somebody stopped the run; None where it ended by itself."""
+    outcome = record["result"]
+    return int(outcome["iterations"]) if outcome.get("stopped") else None
+
+
+def pack_strokes(record: Mapping[str, Any]) -> str:
+    """The strokes of a record as one word, which `unpack_strokes` takes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_dfc.scribbles import pack, prepare
+    >>> strokes = pack(prepare(np.array([[0, 7], [0, 7]]), (2, 2), 8), iteration=3)
+    >>> unpack_strokes(pack_strokes({"strokes": [strokes]}))[3].painted.tolist()
+    [[0, 7], [0, 7]]
+    """
+    packed = []
+    for each in record["strokes"]:
+        pixels = {value: _gaps(indices) for value, indices in each["pixels"].items()}
+        packed.append({**each, "pixels": pixels})
+    return base64.urlsafe_b64encode(zlib.compress(json.dumps(packed, separators=(",", ":")).encode(), 9)).decode()
+
+
+def unpack_strokes(text: str) -> dict[int, Arrival]:
+    """Strokes that were copied with a run, by the iteration before which they arrived.
+
+    Parameters
+    ----------
+    text : str
+        As "Copy as Python" writes it.
+
+    Returns
+    -------
+    dict of Arrival
+        What `napari_dfc.segment` takes as scribbles; each has its ``painted`` (H, W) and the number of ``updates`` that
+        follow.
+
+    Raises
+    ------
+    ValueError
+        Another text, or one that was cut.
+    """
+    try:
+        unfolding = zlib.decompressobj()
+        content = unfolding.decompress(base64.b64decode(text.strip(), altchars=b"-_", validate=True), MOST_UNPACKED)
+        if not unfolding.eof:
+            raise ValueError
+        found = json.loads(content)
+        restored = [
+            {**each, "pixels": {value: _sums(gaps) for value, gaps in each["pixels"].items()}} for each in found
+        ]
+        return strokes_of({"strokes": restored})
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, binascii.Error, zlib.error):
+        raise ValueError("these are no strokes of napari-dfc, or not all of the text; copy it once more") from None
+
+
+def as_python(record: Mapping[str, Any], image: str = "image") -> str:
+    """The call that gives the labels of a record again.
+
+    Parameters
+    ----------
+    record : dict
+        Of a run.
+    image : str
+        An expression for the image.
+
+    Returns
+    -------
+    str
+        Lines of Python; ``labels`` are the labels.
+
+    Raises
+    ------
+    ValueError
+        No record of a run.
+
+    Examples
+    --------
+    >>> import napari_dfc as dfc
+    >>> from napari_dfc.samples import read_sample
+    >>> image = read_sample("stained_tissue").image[:64, :64]
+    >>> result = dfc.segment(image, preset="fast", n_groups=3, threads=1, device="cpu")
+    >>> print(as_python(result.record))
+    import napari_dfc as dfc
+    <BLANKLINE>
+    result = dfc.segment(
+        image,
+        preset="fast",
+        n_groups=3,
+        device="cpu",
+        threads=1,
+    )
+    labels = result.labels
+    >>> found = {"image": image}
+    >>> exec(as_python(result.record), found)
+    >>> bool((found["labels"] == result.labels).all())
+    True
+    """
+    given = [f"{name}={_quoted(value)}" for name, value in _options(record).items()]
+    lines = ["import napari_dfc as dfc", ""]
+    if record["strokes"]:
+        text = textwrap.wrap(pack_strokes(record), 100)
+        lines += ["strokes = dfc.unpack_strokes(", *(f'    "{part}"' for part in text), ")"]
+        given.insert(0, "scribbles=strokes")
+    lines += ["result = dfc.segment(", *(f"    {each}," for each in (image, *given)), ")", "labels = result.labels"]
+    return "\n".join(lines)
+
+
+def as_command(record: Mapping[str, Any], image: str = "image.tif", labels: str = "labels.tif") -> str:
+    """The command that writes the labels of a record again.
+
+    Parameters
+    ----------
+    record : dict
+        Of a run.
+    image, labels : str
+        Names of files.
+
+    Returns
+    -------
+    str
+        One line for a shell.
+
+    Raises
+    ------
+    ValueError
+        No record of a run.
+
+    Examples
+    --------
+    >>> import napari_dfc as dfc
+    >>> from napari_dfc.samples import read_sample
+    >>> image = read_sample("stained_tissue").image[:64, :64]
+    >>> as_command(dfc.segment(image, preset="fast", threads=1, device="cpu").record, "my cells.png")
+    "napari-dfc segment 'my cells.png' -o labels.tif --preset fast --device cpu --threads 1"
+    """
+    words = ["napari-dfc", "segment", image, "-o", labels]
+    for name, value in _options(record).items():
+        option = "--" + name.replace("_", "-")
+        words += [option if value else "--no-" + option[2:]] if isinstance(value, bool) else [option, str(value)]
+    if record["strokes"]:
+        words += ["--strokes", pack_strokes(record)]
+    return shlex.join(words)
+
+
+def _options(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What has to be said beside the image and the strokes, the preset first."""
+    settings = settings_of(record)
+    usual = Settings.from_preset(settings.preset).as_dict()
+    options = {"preset": settings.preset}
+    options |= {name: value for name, value in settings.as_dict().items() if value != usual[name]}
+    last = stopped_after(record)
+    return options if last is None else {**options, "stop_after": last}
+
+
+def _quoted(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def _gaps(indices: Sequence[int]) -> list[int]:
+    """Rising numbers as the distances between them, which are small."""
+    return [index - before for before, index in zip((0, *indices), indices, strict=False)]
+
+
+def _sums(gaps: Sequence[int]) -> list[int]:
+    """What `_gaps` was made of."""
+    found, total = [], 0
+    for gap in gaps:
+        total += gap
+        found.append(total)
+    return found

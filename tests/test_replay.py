@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import napari_dfc as dfc
+from napari_dfc.samples import read_sample
+from napari_dfc.segmentation import Run
+
+QUICK = {"preset": "fast", "max_iterations": 6, "n_channels": 12}
+
+
+def tissue() -> tuple[np.ndarray, np.ndarray]:
+    """A piece of a real image, and strokes of classes 1 to 3 on it."""
+    sample = read_sample("stained_tissue")
+    return sample.image[:120, :150], sample.scribbles[:120, :150]
+
+
+def painted(*marks: tuple[int, int, int, int]) -> np.ndarray:
+    """Strokes of (class, row, column, columns)."""
+    strokes = np.zeros((120, 150), dtype=np.uint8)
+    for value, row, column, length in marks:
+        strokes[row : row + 2, column : column + length] = value
+    return strokes
+
+
+FIRST, SECOND = (1, 20, 20, 12), (2, 90, 100, 12)
+THIRD = (9, 60, 40, 10)
+
+
+def live(send: Callable[[Run, int], None], first: np.ndarray | None = None, **changes: Any) -> dfc.Segmentation:
+    """A run in which `send` is told every iteration, and its result."""
+    run = Run(tissue()[0], scribbles=first, settings=dfc.Settings.from_preset(**{**QUICK, **changes}))
+    for iteration in run:
+        if not iteration.provisional:
+            send(run, iteration.number)
+    return run.result()
+
+
+def again(result: dfc.Segmentation) -> dfc.Segmentation:
+    """The run made once more from what a file or a layer would hold."""
+    return dfc.run_again(json.loads(json.dumps(result.record)), tissue()[0])
+
+
+def check_same(result: dfc.Segmentation) -> None:
+    repeated = again(result)
+    np.testing.assert_array_equal(repeated.labels, result.labels)
+    np.testing.assert_array_equal(repeated.losses, result.losses)
+    np.testing.assert_array_equal(repeated.confidence, result.confidence)
+    assert repeated.record["strokes"] == result.record["strokes"]
+    assert repeated.record["result"] == result.record["result"]
+
+
+def sends(**at: np.ndarray) -> Callable[[Run, int], None]:
+    """Strokes by the iteration after which they are sent, ``after_3=...``."""
+
+    def send(run: Run, number: int) -> None:
+        strokes = at.get(f"after_{number}")
+        if strokes is not None:
+            run.send(strokes)
+
+    return send
+
+
+def test_strokes_that_follow_groups_give_their_classes_and_the_same_ones_again() -> None:
+    result = live(sends(after_3=painted(FIRST, SECOND)))
+    assert set(np.unique(result.labels)) == {1, 2}
+    assert [each["iteration"] for each in result.record["strokes"]] == [4]
+    assert result.iterations == 4 + 6  # as many as a run with strokes from its start would make
+    assert len(result.losses) == len(result.label_counts) == 11
+    check_same(result)
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        painted(FIRST, SECOND, (2, 10, 90, 20)),  # more of the same class
+        painted(FIRST, SECOND, THIRD),  # one more class
+        painted(FIRST, THIRD),  # another class in place of one
+        painted(SECOND),  # all strokes of one class erased: it keeps its channel
+    ],
+)
+def test_strokes_that_follow_strokes_are_repeated(later: np.ndarray) -> None:
+    result = live(sends(after_4=later), first=painted(FIRST, SECOND))
+    assert [each["iteration"] for each in result.record["strokes"]] == [0, 5]
+    assert result.iterations == 5 + 6
+    check_same(result)
+
+
+def test_one_class_then_two_are_repeated() -> None:
+    result = live(sends(after_2=painted(FIRST), after_4=painted(FIRST, SECOND)))
+    assert [each["iteration"] for each in result.record["strokes"]] == [3, 5]
+    assert set(np.unique(result.labels)) == {1, 2}
+    check_same(result)
+
+
+def test_strokes_between_two_networks_that_vote_are_repeated() -> None:
+    per_network = dfc.Settings.from_preset("fast").region_iterations
+    for moment in (per_network - 1, per_network, per_network + 1):
+        result = live(sends(**{f"after_{moment}": painted(FIRST, SECOND)}))
+        assert result.record["strokes"][0]["iteration"] == moment + 1
+        check_same(result)
+
+
+def test_of_strokes_that_follow_at_once_the_last_ones_count_and_are_repeated() -> None:
+    waiting = [painted(FIRST, SECOND), painted(FIRST, THIRD)]
+    run = Run(tissue()[0], settings=dfc.Settings.from_preset(**QUICK))
+    for iteration in run:
+        # once the first strokes are taken, and before an iteration was made with them, the second ones come
+        if waiting and (iteration.provisional or iteration.number == 3):
+            run.send(waiting.pop())
+    result = run.result()
+    assert set(np.unique(result.labels)) == {1, 2}
+    check_same(result)
+
+
+def test_a_finished_run_goes_on_with_more_strokes_and_is_repeated() -> None:
+    run = Run(tissue()[0], scribbles=painted(FIRST, SECOND), settings=dfc.Settings.from_preset(**QUICK))
+    for _ in run:
+        pass
+    first = run.result()
+    run.send(painted(FIRST, SECOND, THIRD))
+    for _ in run:
+        pass
+    second = run.result()
+    assert first.iterations == 6
+    assert [each["iteration"] for each in second.record["strokes"]] == [0, 7]
+    assert set(np.unique(second.labels)) == {1, 2, 9}
+    check_same(first)
+    check_same(second)
+
+
+def test_one_more_update_is_asked_for_by_the_same_strokes_and_is_repeated() -> None:
+    run = Run(tissue()[0], scribbles=painted(FIRST, SECOND), settings=dfc.Settings.from_preset(**QUICK))
+    for _ in run:
+        pass
+    run.send(painted(FIRST, SECOND), updates=1)
+    assert [iteration.number for iteration in run if not iteration.provisional] == [7, 8]
+    check_same(run.result())
+
+
+@pytest.mark.parametrize(("split_into", "strokes"), [("groups", None), ("clusters", None), ("groups", (FIRST, SECOND))])
+def test_a_run_that_was_stopped_is_repeated_to_where_it_was(split_into: str, strokes: tuple[Any, ...] | None) -> None:
+    first = None if strokes is None else painted(*strokes)
+    run = Run(
+        tissue()[0], scribbles=first, settings=dfc.Settings.from_preset(**QUICK, split_into=split_into, min_labels=1)
+    )
+    for iteration in run:
+        if iteration.number == 4:
+            run.cancel()
+    result = run.result()
+    assert result.iterations == 4
+    assert result.record["result"]["stopped"]
+    check_same(result)
+
+
+def test_a_run_that_was_stopped_goes_on_after_strokes_and_is_repeated() -> None:
+    run = Run(tissue()[0], scribbles=painted(FIRST, SECOND), settings=dfc.Settings.from_preset(**QUICK))
+    for iteration in run:
+        if iteration.number == 2:
+            run.cancel()
+    assert run.result().iterations == 2
+    run.send(painted(FIRST, SECOND, THIRD))
+    for _ in run:
+        pass
+    result = run.result()
+    assert not result.record["result"]["stopped"]
+    assert [each["iteration"] for each in result.record["strokes"]] == [0, 3]
+    check_same(result)
+
+
+def test_strokes_in_a_run_with_crops_are_repeated() -> None:
+    result = live(
+        sends(after_4=painted(FIRST, SECOND, (2, 10, 90, 20))),
+        first=painted(FIRST, SECOND),
+        memory_limit=0.01,
+        n_channels=64,
+    )
+    assert result.plan.n_crops > 1
+    check_same(result)
+
+
+def test_strokes_that_cannot_be_used_are_refused_in_words_and_change_nothing() -> None:
+    too_many = np.arange(120 * 150, dtype=np.uint16).reshape(120, 150) % 300
+    seen = []
+
+    def send(run: Run, number: int) -> None:
+        if number == 2:
+            run.send(too_many)
+        seen.append(run.refused)
+
+    result = live(send, first=painted(FIRST, SECOND))
+    assert "300" in "".join(seen) or "299" in "".join(seen)
+    plain = dfc.segment(tissue()[0], scribbles=painted(FIRST, SECOND), **QUICK)
+    np.testing.assert_array_equal(result.labels, plain.labels)
+
+
+def test_strokes_sent_before_the_first_iteration_are_as_good_as_given() -> None:
+    run = Run(tissue()[0], settings=dfc.Settings.from_preset(**QUICK))
+    run.send(painted(FIRST, SECOND))
+    for _ in run:
+        pass
+    plain = dfc.segment(tissue()[0], scribbles=painted(FIRST, SECOND), **QUICK)
+    np.testing.assert_array_equal(run.result().labels, plain.labels)
+
+
+def test_another_image_is_refused() -> None:
+    image = tissue()[0]
+    record = dfc.segment(image, **QUICK).record
+    with pytest.raises(ValueError, match="not the image that was segmented"):
+        dfc.run_again(record, np.flipud(image))
+
+
+def test_what_is_no_record_of_a_run_is_refused() -> None:
+    result = dfc.segment(tissue()[0], scribbles=painted(FIRST, SECOND), **QUICK)
+    predicted = result.model().predict(tissue()[0])
+    for record in ({}, predicted.record):
+        with pytest.raises(ValueError, match="no record of a run"):
+            dfc.run_again(record, tissue()[0])
+
+
+def test_a_mapping_of_strokes_is_checked() -> None:
+    image = tissue()[0]
+    for wrong in ({-1: painted(FIRST)}, {1.5: painted(FIRST)}, {}):
+        with pytest.raises(ValueError, match="scribbles"):
+            dfc.segment(image, scribbles=wrong, **QUICK)
+    with pytest.raises(ValueError, match="scribbles have shape"):
+        dfc.segment(image, scribbles={3: painted(FIRST)[:5]}, **QUICK)
