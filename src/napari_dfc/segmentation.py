@@ -30,6 +30,7 @@ from napari_dfc.devices import (
     release_memory,
 )
 from napari_dfc.hierarchy import merge_neighbors
+from napari_dfc.history import Recorder
 from napari_dfc.legend import Legend
 from napari_dfc.memory import Plan, amount, crops, make_plan, wanted_factors
 from napari_dfc.model import Model, model_of, versions
@@ -207,6 +208,7 @@ class Run:
         if self.scribbles is not None:
             targets = torch.from_numpy(self.scribbles.targets).to(image.device)
         self._votes = self._merged = None
+        self._recorder = Recorder()
         iterations = self._iterations(image, mask, targets)
         logger.info("segmenting %s on %s with %s", self.name or "an image", self.device, self.plan)
         started = time.perf_counter()
@@ -232,6 +234,10 @@ class Run:
             if iteration.number == 0 or (enough and whole):
                 self._kept = iteration
             self._vote(iteration)
+            if (
+                not self.takes_votes and not self._restricted
+            ):  # whose clusters are those of several networks, or classes
+                self._recorder.add(iteration)
             self._losses, self._counts = losses, counts
             self._seconds = time.perf_counter() - started
             yield iteration
@@ -367,6 +373,8 @@ class Run:
             _response=response,
             _run_numbers=self.run_numbers[: len(numbers)],
             _numbers=numbers,
+            _maps=self._recorder.maps(),
+            _n_classes=len(self._classes),
             _to_model=partial(
                 _model_of_run,
                 response,
