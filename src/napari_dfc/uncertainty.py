@@ -11,6 +11,9 @@ from scipy.ndimage import distance_transform_edt, find_objects, gaussian_filter,
 
 __all__ = ["Spot", "uncertain_spots"]
 
+#: Bins of the histogram of margins.
+N_BINS = 256
+
 #: Half the width of what counts as a rim where there is no boundary between labels to measure it at, in pixels.
 LEAST_RADIUS = 2.0
 
@@ -107,7 +110,9 @@ def uncertain_spots(
         raise ValueError(f"most is {most}; accepted is a whole number from 1")
     if not inside.any():
         return []
-    doubtful = inside & (margin < threshold_otsu(margin[inside]))
+    known = margin[inside]
+    half_a_bin = np.ptp(known) / 2 / N_BINS  # the threshold is the middle of the last bin below it
+    doubtful = inside & (margin < threshold_otsu(known, nbins=N_BINS) + half_a_bin)
     if not doubtful.any():
         return []
     # to the nearest certain pixel: what has no margin makes nothing thin
@@ -154,7 +159,7 @@ def _spots(regions: NDArray[np.bool_], shares: NDArray[np.floating[Any]], radius
     which = np.arange(1, n_pieces + 1)
     scores = sum_labels(shares, pieces, which)
     # of what was measured, this finds wrong pixels more often than the point deepest in the region
-    centers = maximum_position(gaussian_filter(shares, radius / 2), pieces, which)
+    centers = maximum_position(gaussian_filter(shares, radius / 2, mode="constant"), pieces, which)
     spots = [
         Spot(int(row), int(column), rows.stop - rows.start, columns.stop - columns.start, float(score))
         for (row, column), (rows, columns), score in zip(centers, find_objects(pieces), scores, strict=True)
