@@ -234,9 +234,7 @@ class Run:
             if iteration.number == 0 or (enough and whole):
                 self._kept = iteration
             self._vote(iteration)
-            if (
-                not self.takes_votes and not self._restricted
-            ):  # whose clusters are those of several networks, or classes
+            if not (self.takes_votes or self._restricted):
                 self._recorder.add(iteration)
             self._losses, self._counts = losses, counts
             self._seconds = time.perf_counter() - started
