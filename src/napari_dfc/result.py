@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from napari_dfc import images
@@ -19,12 +19,14 @@ from napari_dfc.cancellation import Cancelled
 from napari_dfc.contrast import contrast_of
 from napari_dfc.devices import Device, as_torch_device, computing
 from napari_dfc.ensemble import predictor_for
+from napari_dfc.history import History, KeptMap, history_of_maps, history_of_pieces
 from napari_dfc.legend import Legend
 from napari_dfc.memory import Plan
 from napari_dfc.network import Ensemble, Network
 from napari_dfc.pieces import KeptPieces
 from napari_dfc.prediction import Picture, Statistics
 from napari_dfc.settings import Settings
+from napari_dfc.uncertainty import Spot, uncertain_spots
 
 if TYPE_CHECKING:
     from napari_dfc.model import Model
@@ -99,6 +101,8 @@ class Segmentation:
     drift: float = math.nan
     _legend: Legend | None = field(default=None, repr=False)
     _to_model: Callable[[Mapping[int, str]], Model] | None = field(default=None, repr=False)
+    _maps: Mapping[int, KeptMap] = field(default_factory=dict, repr=False)
+    _n_classes: int = field(default=0, repr=False)
 
     def __repr__(self) -> str:
         rows, columns = self.labels.shape
@@ -140,6 +144,30 @@ class Segmentation:
         """Number, name and color of every class; of a run, "class 1" and so on."""
         return self._legend or Legend.of(np.unique(self.labels[self.labels > 0]).tolist())
 
+    @cached_property
+    def history(self) -> History:
+        """The label map at each label count: fewer or more labels, without another run.
+
+        Of clusters, the last map at each count that the run passed; of groups and regions, what their hierarchy gives.
+        A cluster or group keeps its number. Painted classes alone, and predictions, have the count of `labels`.
+
+        Examples
+        --------
+        >>> import napari_dfc as dfc
+        >>> from napari_dfc.samples import read_sample
+        >>> image = read_sample("stained_tissue").image[:64, :64]
+        >>> result = dfc.segment(image, preset="fast", n_groups=3)
+        >>> result.history.counts[:5], bool((result.history.at(3) == result.labels).all())
+        ((1, 2, 3, 4, 5), True)
+        """
+        kept = self._response
+        if isinstance(kept, KeptPieces):
+            by_groups = kept.settings.split_into == "groups"
+            return history_of_pieces(kept.groups if by_groups else kept.regions, self.labels, every_count=by_groups)
+        return history_of_maps(
+            self.labels, self.iterations, self._maps, self._numbers, self._run_numbers, self._n_classes
+        )
+
     def model(self, names: Mapping[int, str] | None = None) -> Model:
         """Keep what this run has learned, to give other images the same classes.
 
@@ -164,6 +192,31 @@ class Segmentation:
         if self._to_model is None:
             raise ValueError("this result was predicted by a network that is kept already")
         return self._to_model(names or {})
+
+    def uncertain_spots(self, *, most: int = 20, painted: ArrayLike | None = None) -> list[Spot]:
+        """The regions in which one more stroke is likely to change most, by falling number of pixels.
+
+        Parameters
+        ----------
+        most : int
+            How many there are at most; from 1.
+        painted : (H, W) array, optional
+            Nonzero where a stroke is painted already.
+
+        Returns
+        -------
+        list of Spot
+
+        Raises
+        ------
+        ValueError
+            An array of another shape, or `most` below 1.
+
+        See Also
+        --------
+        napari_dfc.uncertainty.uncertain_spots : How they are found.
+        """
+        return uncertain_spots(self.margin, self.labels, most=most, painted=painted)
 
     def regions_at(self, scale: float) -> NDArray[np.unsignedinteger[Any]]:
         """Fewer or more regions, without another run.

@@ -32,6 +32,7 @@ from napari_dfc.devices import (
     release_memory,
 )
 from napari_dfc.hierarchy import merge_neighbors
+from napari_dfc.history import Recorder
 from napari_dfc.legend import Legend
 from napari_dfc.memory import Plan
 from napari_dfc.model import Model, model_of
@@ -137,6 +138,7 @@ class Run:
         self._merged: tuple[int, KeptPieces] | None = None  # by how many label maps, and how
         self._latest: Iteration | None = None
         self._kept: _Kept | None = None
+        self._recorder = Recorder()
         self._losses: list[Tensor] = []  # each (4,), on the device
         self._counts: list[int] = []
         self._ended = ""
@@ -282,6 +284,10 @@ class Run:
         self._losses.append(torch.stack(iteration.losses))
         self._counts.append(iteration.n_labels)
         kept = self._kept if self._kept is not None and self._kept.stage is self.stage else None
+        if kept is None:  # channels mean something else than before
+            self._recorder = Recorder()
+        if not (self.stage.takes_votes or self.stage.restricted):
+            self._recorder.add(iteration)
         # of a run with crops the last map counts, which is the only one of a single network
         enough = iteration.n_labels >= self.stage.least or not self.settings.keep_min_labels or self.plan.n_crops > 1
         # the next network's first crops do not replace the whole map of the one before
@@ -397,6 +403,8 @@ class Run:
             _response=response,
             _run_numbers=stage.run_numbers[: len(numbers)],
             _numbers=numbers,
+            _maps=self._recorder.maps(),
+            _n_classes=len(stage.classes),
             _to_model=partial(_model_of_run, response, numbers, record, self.settings, self.plane, self.name),
         )
 
