@@ -18,6 +18,7 @@ from napari_dfc.settings import DEFAULT_PRESET, DeviceName, PresetName, Settings
 
 if TYPE_CHECKING:
     from napari_dfc.files import ImageFile
+    from napari_dfc.result import Segmentation
     from napari_dfc.segmentation import Run
 
 __all__ = ["app"]
@@ -83,6 +84,10 @@ def segment(
         Optional[int],  # noqa: UP045
         typer.Option(help="Stop after this iteration, as somebody did who watched.", show_default=False),
     ] = None,
+    label_count: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Of the maps that the run passed, write the one with so many labels.", show_default=False),
+    ] = None,
     preset: Annotated[PresetName, typer.Option(help="The settings to start from.")] = DEFAULT_PRESET,
     overlay: Annotated[bool, typer.Option(help="Also write a PNG of the regions over the image.")] = False,
     channel_axis: Annotated[
@@ -108,7 +113,8 @@ def segment(
                 axis = file.channel_axis if channel_axis is None else channel_axis
                 run = _run(source.name, file.data, scribbles=painted, channel_axis=axis, settings=settings)
                 _finish(run, stop_after)
-                print(_write(run, target, file.pixel_size, overlay=overlay, overwrite=overwrite))
+                result = run.result() if label_count is None else run.result().with_count(label_count)
+                print(_write(run, result, target, file.pixel_size, overlay=overlay, overwrite=overwrite))
         except typer.Exit:
             if len(image) == 1:
                 raise
@@ -350,7 +356,7 @@ def demo(
         sample = read_sample("stained_tissue")
         run = _run("stained_tissue", sample.image, scribbles=sample.scribbles, channel_axis=None, settings=Settings())
         _finish(run)
-        _write(run, target, None, overlay=True, overwrite=False)
+        _write(run, run.result(), target, None, overlay=True, overwrite=False)
         print(f"Labels:  {target.resolve()}\nPicture: {_overlay_of(target).resolve()}")
 
 
@@ -458,12 +464,19 @@ def _names(given: list[str]) -> dict[int, str]:
     return names
 
 
-def _write(run: Run, target: Path, pixel_size: tuple[float, float] | None, *, overlay: bool, overwrite: bool) -> str:
+def _write(
+    run: Run,
+    result: Segmentation,
+    target: Path,
+    pixel_size: tuple[float, float] | None,
+    *,
+    overlay: bool,
+    overwrite: bool,
+) -> str:
     """Write what a run found; a line that says so."""
     from napari_dfc.files import write_labels, write_picture
     from napari_dfc.overlays import draw_overlay
 
-    result = run.result()
     write_labels(target, result.labels, pixel_size=pixel_size, record=result.record, overwrite=overwrite)
     if overlay:
         write_picture(_overlay_of(target), draw_overlay(run.plane, result.labels), overwrite=overwrite)

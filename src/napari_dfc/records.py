@@ -159,7 +159,9 @@ def as_python(record: Mapping[str, Any], image: str = "image") -> str:
         text = textwrap.wrap(pack_strokes(record), 100)
         lines += ["strokes = dfc.unpack_strokes(", *(f'    "{part}"' for part in text), ")"]
         given.insert(0, "scribbles=strokes")
-    lines += ["result = dfc.segment(", *(f"    {each}," for each in (image, *given)), ")", "labels = result.labels"]
+    shown = record["result"].get("shown")
+    labels = "result.labels" if shown is None else f"result.history.at({shown})"
+    lines += ["result = dfc.segment(", *(f"    {each}," for each in (image, *given)), ")", f"labels = {labels}"]
     return "\n".join(lines)
 
 
@@ -195,6 +197,8 @@ def as_command(record: Mapping[str, Any], image: str = "image.tif", labels: str 
     for name, value in _options(record).items():
         option = "--" + name.replace("_", "-")
         words += [option if value else "--no-" + option[2:]] if isinstance(value, bool) else [option, str(value)]
+    if record["result"].get("shown") is not None:
+        words += ["--label-count", str(record["result"]["shown"])]
     if record["strokes"]:
         words += ["--strokes", pack_strokes(record)]
     return shlex.join(words)

@@ -51,7 +51,9 @@ def run_again(
     >>> bool((dfc.run_again(first.record, image).labels == first.labels).all())
     True
     """
-    return replayed_run(record, image, mask=mask, channel_axis=channel_axis).to_the_end(stopped_after(record))
+    run = replayed_run(record, image, mask=mask, channel_axis=channel_axis)
+    result, shown = run.to_the_end(stopped_after(record)), record["result"].get("shown")
+    return result if shown is None else result.with_count(shown)
 
 
 def replayed_run(record: Mapping[str, Any], image: ArrayLike | tuple[ArrayLike, ...], **options: Any) -> Run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -167,6 +167,42 @@ class Segmentation:
         return history_of_maps(
             self.labels, self.iterations, self._maps, self._numbers, self._run_numbers, self._n_classes
         )
+
+    def with_count(self, count: int) -> Segmentation:
+        """The same result with the map of another label count.
+
+        Parameters
+        ----------
+        count : int
+            One of ``history.counts``.
+
+        Returns
+        -------
+        Segmentation
+            Whose record says so.
+
+        Raises
+        ------
+        ValueError
+            Another count.
+
+        Examples
+        --------
+        >>> import napari_dfc as dfc
+        >>> from napari_dfc.samples import read_sample
+        >>> result = dfc.segment(read_sample("stained_tissue").image[:64, :64], preset="fast", n_groups=3)
+        >>> result.with_count(7).labels.max()
+        np.uint8(7)
+        """
+        outcome = {**self.record["result"], "shown": int(count)}
+        found = replace(
+            self,
+            labels=self.history.at(count),
+            n_labels=int(count),
+            record={**self.record, "result": outcome},
+        )
+        found.__dict__["history"] = self.history  # numbers are those of the run's own map
+        return found
 
     def model(self, names: Mapping[int, str] | None = None) -> Model:
         """Keep what this run has learned, to give other images the same classes.

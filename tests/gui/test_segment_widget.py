@@ -78,12 +78,17 @@ def test_a_stack_in_3d_display_cannot_run(widget: SegmentWidget, viewer: ViewerM
     assert widget.start_button.enabled
 
 
-def test_unpainted_strokes_cannot_run_until_painted(widget: SegmentWidget, image: Image) -> None:
+def test_a_run_may_start_with_unpainted_strokes_and_takes_them_once_they_are_painted(
+    widget: SegmentWidget, image: Image, finish: Wait
+) -> None:
     strokes = widget.add_scribbles()
-    assert not widget.start_button.enabled
-    assert "nothing is painted" in hint(widget)
-    strokes.paint((10, 10), 1)
     assert widget.start_button.enabled
+    run = widget.start()
+    assert run.strokes_layer is strokes
+    strokes.paint((10, 10), 1)
+    strokes.paint((50, 60), 2)
+    finish(run)
+    assert set(np.unique(run.layer.data)) == {1, 2}
 
 
 def test_strokes_of_another_size_cannot_run(widget: SegmentWidget, viewer: ViewerModel, image: Image) -> None:

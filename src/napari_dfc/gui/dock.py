@@ -184,13 +184,13 @@ class Dock(Container[Any]):
         for box in layer_boxes:
             narrow(box)
 
-    def follow_viewer(self) -> None:
-        """Begin to follow layers and sliders."""
+    def follow_viewer(self, *further: Any) -> None:
+        """Begin to follow layers and sliders, and further events after which it is to be refreshed."""
         layers, dims = self._viewer.layers.events, self._viewer.dims.events
         of_layers = (layers.inserted, layers.removed, layers.reordered)
         of_dims = (dims.ndisplay, dims.order, dims.current_step, dims.ndim)
         self._followed = [(event, self._follow_layers) for event in of_layers]
-        self._followed += [(event, self.refresh) for event in of_dims]
+        self._followed += [(event, self.refresh) for event in (*of_dims, *further)]
         for event, follow in self._followed:
             event.connect(follow)
         self.start_button.changed.connect(self.start)

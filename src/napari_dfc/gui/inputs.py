@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Image
 from numpy.typing import NDArray
 
 from napari_dfc.devices import Device, choose_device, load_torch, torch_is_loaded
 from napari_dfc.gui.layers import ImagePlane, aligned_index, default_colors, full_resolution, scribble_plane
 from napari_dfc.memory import Plan, make_plan, wanted_factors
+from napari_dfc.records import stopped_after
 from napari_dfc.references import mosaic_places
 from napari_dfc.scribbles import pack, prepare
 from napari_dfc.settings import Settings
 
 if TYPE_CHECKING:
-    from napari.layers import Image, Labels
+    from napari.components import ViewerModel
+    from napari.layers import Labels
 
     from napari_dfc.result import Segmentation
     from napari_dfc.segmentation import Run
 
-__all__ = ["RunInputs", "TrainingInputs", "gather", "source_of"]
+__all__ = ["RunInputs", "TrainingInputs", "expression_of", "gather", "inputs_of_record", "source_of"]
 
 #: Painted classes that a record may hold: more than a network has channels.
 MOST_CLASSES = 100_000
@@ -43,6 +47,10 @@ class RunInputs:
     strokes : (H, W) ndarray, or None
     stroke_layer : napari.layers.Labels, or None
         Where the strokes come from, for their colors.
+    record : mapping, optional
+        Of a run that is to be made once more.
+    multiscale : tuple of str
+        The names of those layers that have several levels.
     """
 
     plane: ImagePlane
@@ -50,6 +58,8 @@ class RunInputs:
     names: tuple[str, ...]
     strokes: NDArray[Any] | None = None
     stroke_layer: Labels | None = None
+    record: Mapping[str, Any] | None = None
+    multiscale: tuple[str, ...] = ()
 
     doing = "Segmenting"
     suffix = "segmentation"
@@ -65,8 +75,15 @@ class RunInputs:
 
     @property
     def has_strokes(self) -> bool:
-        """Whether classes are painted."""
+        """Whether classes are painted at the start."""
+        if self.record is not None:
+            return any(each["iteration"] == 0 for each in self.record["strokes"])
         return self.strokes is not None
+
+    @property
+    def stop_after(self) -> int | None:
+        """The iteration after which the run is to be stopped, as it was before."""
+        return None if self.record is None else stopped_after(self.record)
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """The image data, read now."""
@@ -84,8 +101,11 @@ class RunInputs:
     def prepare(self, settings: Settings) -> Run:
         """Load PyTorch, read the image data and check everything; errors as in `napari_dfc.segment`."""
         load_torch()
+        from napari_dfc.replay import replayed_run
         from napari_dfc.segmentation import Run
 
+        if self.record is not None:
+            return replayed_run(self.record, self.arrays(), spare_a_core=True)
         return Run(self.arrays(), scribbles=self.strokes, settings=settings, name=self.names[0], spare_a_core=True)
 
     def colors(self, during: Mapping[int, int]) -> dict[int, Any]:
@@ -114,6 +134,8 @@ def gather(
     scribbles: Labels | None = None,
     others: Sequence[Image] = (),
     point: Sequence[float] = (),
+    *,
+    may_be_empty: bool = False,
 ) -> RunInputs:
     """Take from layers what a run needs.
 
@@ -125,6 +147,8 @@ def gather(
         Further images whose channels join the plane's.
     point : sequence of float
         World coordinates of the viewer's sliders.
+    may_be_empty : bool
+        Whether nothing need be painted yet.
 
     Returns
     -------
@@ -141,9 +165,67 @@ def gather(
         plane=plane,
         images=tuple(images),
         names=tuple(layer.name for layer in (plane.layer, *others)),
-        strokes=None if scribbles is None else scribble_plane(scribbles, plane, point).copy(),
+        strokes=None if scribbles is None else _painted(scribbles, plane, point, may_be_empty),
         stroke_layer=scribbles,
+        multiscale=tuple(layer.name for layer in (plane.layer, *others) if layer.multiscale),
     )
+
+
+def _painted(scribbles: Labels, plane: ImagePlane, point: Sequence[float], may_be_empty: bool) -> NDArray[Any] | None:
+    if may_be_empty:
+        painted = np.asarray(full_resolution(scribbles)[aligned_index(scribbles, plane, point)])
+        return painted.copy() if painted.any() else None
+    return scribble_plane(scribbles, plane, point).copy()
+
+
+def inputs_of_record(viewer: ViewerModel, record: Mapping[str, Any], result: Labels) -> RunInputs:
+    """What the run of a result layer took, from the layers that still have the names they had.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+    record : mapping
+        That the layer keeps.
+    result : napari.layers.Labels
+        The layer, for the colors of painted classes.
+
+    Returns
+    -------
+    RunInputs
+
+    Raises
+    ------
+    ValueError
+        A layer that is gone.
+    """
+    source = record["source"]
+    layers, there = [], {layer.name: layer for layer in viewer.layers}
+    for name in source["layers"]:
+        found = there.get(name)
+        if not isinstance(found, Image):
+            raise ValueError(f"its image was in a layer called “{name}”, which is not there; open it under that name")
+        layers.append(found)
+    rows, columns = source["axes"]
+    position = {int(axis): index for axis, index in source["position"].items()}
+    if max(rows, columns, *position, source["channel_axis"] or 0) >= layers[0].ndim:
+        raise ValueError(f"“{layers[0].name}” has other axes than the image that was segmented")
+    plane = ImagePlane(layers[0], (rows, columns), position, source["channel_axis"])
+    found = gather(plane, None, layers[1:], viewer.dims.point)
+    return replace(found, record=record, stroke_layer=result if record["strokes"] else None)
+
+
+def expression_of(inputs: RunInputs) -> str:
+    """How napari's console calls the image, or the tuple of images, that a run took."""
+    n_of_plane = len(inputs.plane.indices)
+    names = [inputs.names[max(number - n_of_plane + 1, 0)] for number in range(len(inputs.images))]
+    parts = []
+    for name, (_, index) in zip(names, inputs.images, strict=True):
+        words = [":" if isinstance(place, slice) else str(place) for place in index]
+        while words and words[-1] == ":":
+            words.pop()
+        call = f"viewer.layers[{json.dumps(name, ensure_ascii=False)}].data"
+        parts.append(call + ("[0]" if name in inputs.multiscale else "") + (f"[{', '.join(words)}]" if words else ""))
+    return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
 
 
 @dataclass(frozen=True)

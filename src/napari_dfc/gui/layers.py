@@ -32,6 +32,7 @@ __all__ = [
     "hex_colors",
     "image_plane",
     "name_classes",
+    "new_image_layer",
     "new_labels_layer",
     "new_scribbles_layer",
     "new_stack_labels_layer",
@@ -271,6 +272,12 @@ def show_plane(layer: Labels, plane: ImagePlane, labels: NDArray[Any]) -> None:
 def new_scribbles_layer(plane: ImagePlane, name: str) -> Labels:
     """An empty Labels layer to paint strokes in, over a plane."""
     return Labels(_expand(plane, np.zeros(plane.shape, dtype=np.uint8)), name=name, **_placement(plane))
+
+
+def new_image_layer(plane: ImagePlane, values: NDArray[Any], name: str) -> Image:
+    """An Image layer of values from 0 to 1, (H, W), over a plane."""
+    placement = _placement(plane)
+    return Image(_expand(plane, values), name=name, contrast_limits=(0, 1), colormap="viridis", **placement)
 
 
 def show_labels(layer: Labels, plane: ImagePlane, labels: NDArray[Any]) -> bool:

@@ -88,7 +88,7 @@ class LiveRun(LayerRun):
 
     def follow(self, layer: Labels | None) -> None:
         """Take strokes from this layer from now on; from none, the last ones stay."""
-        if layer is self.strokes_layer:
+        if layer is self.strokes_layer or layer in self.layers:  # its own labels are no strokes
             return
         self.unfollow()
         self.strokes_layer = layer
@@ -127,6 +127,12 @@ class LiveRun(LayerRun):
         if self.live:
             self._wait_for_more()
         self.changed.emit()
+
+    def curves(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Losses (iterations, 4) and label counts (iterations,) so far."""
+        if self._run is None:
+            return np.zeros((0, 4)), np.zeros(0, dtype=np.int64)
+        return self._run.losses, self._run.label_counts
 
     @property
     def held(self) -> bool:
@@ -205,6 +211,8 @@ class LiveRun(LayerRun):
     def _between(self, iteration: Iteration, run: Run) -> Generator[Progress, None, None]:
         if iteration.provisional:
             return
+        if iteration.number == self.inputs.stop_after:
+            run.cancel()
         self._single.clear()
         while not (self._released.is_set() or self._single.is_set() or self._called_off):
             yield Progress(iteration.number, run.n_updates, f"Held at iteration {iteration.number}.")

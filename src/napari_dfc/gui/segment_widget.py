@@ -12,7 +12,9 @@ from napari_dfc.gui.dock import NO_IMAGE, Dock
 from napari_dfc.gui.form import SettingsForm, labeled, preferred_settings, stacked
 from napari_dfc.gui.inputs import RunInputs, gather
 from napari_dfc.gui.layers import ImagePlane, channel_axes, displayed_plane
-from napari_dfc.gui.worker import LayerRun
+from napari_dfc.gui.live_run import LiveRun
+from napari_dfc.gui.run_controls import RunControls
+from napari_dfc.gui.studio import Studio
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -33,7 +35,9 @@ class SegmentWidget(Dock):
 
     Attributes
     ----------
-    run : LayerRun or None
+    studio : Studio
+        What the buttons do, for scripts.
+    run : LiveRun or None
         The latest run started here.
     """
 
@@ -71,6 +75,8 @@ class SegmentWidget(Dock):
             tooltip="Add an empty Labels layer over the image, ready to paint: one label number for each class.",
         )
         self.form = SettingsForm(preferred_settings())
+        self.studio = Studio(napari_viewer)
+        self.controls = RunControls(self.studio)
         self.keep_button = PushButton(
             text="Keep network",
             tooltip="Keep what this run has learned: “Apply a network” then gives other images the same classes. "
@@ -80,15 +86,23 @@ class SegmentWidget(Dock):
         self._lay_out()
         self._connect()
 
-    def start(self) -> LayerRun | None:
+    def start(self) -> LiveRun | None:
         """Start a run with what the widget shows; None where it can't, with the reason in `hint`."""
-        if not self.can_start():
+        if not self.can_start() or self.image.value is None:
             return None
-        settings = self.form.settings()
-        inputs = self._inputs()
-        run = LayerRun(self._viewer, inputs, settings)
-        self.follow_run(run, settings.n_updates(inputs.has_strokes))
-        return run
+        return self.studio.segment(
+            self.image.value,
+            self.scribbles.value,
+            channels=self._chosen_others(),
+            channel_axis=self.channel_axis.value,
+            settings=self.form.settings(),
+        )
+
+    def let_go(self) -> None:
+        """The dock is gone: end the run, keeping what there is, and follow strokes no longer."""
+        self.studio.let_go()
+        self.studio.changed.disconnect(self._follow_studio, missing_ok=True)
+        self.studio.said.disconnect(self.say, missing_ok=True)
 
     def keep_network(self) -> CancellableWorker | None:
         """Keep the network of the last run for “Apply a network”, once it is measured; None where there is none."""
@@ -116,8 +130,23 @@ class SegmentWidget(Dock):
             plane = self._plane()
         except ValueError:  # the hint says why
             return None
-        self.scribbles.value = layer = self.begin_painting(plane, self._viewer.add_layer)
+        self.scribbles.value = layer = self.studio.new_scribbles(plane)
         return layer
+
+    def _follow_studio(self) -> None:
+        """A run was started, or what can be done with it has changed."""
+        run = self.studio.run
+        if run is not None and run is not self.run:
+            self.follow_run(run, run.settings.n_updates(run.inputs.has_strokes))
+            run.progressed.connect(self.controls.draw)
+        self.refresh()
+
+    def _choose_strokes(self) -> None:
+        """Strokes in another layer count from now on, where a run on this image has not been let go."""
+        run, layer = self.studio.run, self.scribbles.value
+        if run is not None and layer is not None and run.inputs.plane.layer is self.image.value:
+            run.follow(layer)
+        self.refresh()
 
     def refresh(self) -> None:
         """Say whether a run can start, and why not."""
@@ -125,6 +154,7 @@ class SegmentWidget(Dock):
         self.show_state(reason)
         self.estimate.value, self.estimate.visible = estimate, bool(estimate)
         self.keep_button.visible = not self.running and self._has_network()
+        self.controls.refresh()
 
     # ------------------------------------------------------------------ what there is to choose from
 
@@ -142,7 +172,8 @@ class SegmentWidget(Dock):
         return displayed_plane(self.image.value, self._viewer.dims, self.channel_axis.value)
 
     def _inputs(self) -> RunInputs:
-        return gather(self._plane(), self.scribbles.value, self._chosen_others(), self._viewer.dims.point)
+        point = self._viewer.dims.point
+        return gather(self._plane(), self.scribbles.value, self._chosen_others(), point, may_be_empty=True)
 
     def _chosen_others(self) -> list[Image]:
         return [layer for layer in self.others.value if layer is not self.image.value]
@@ -182,8 +213,8 @@ class SegmentWidget(Dock):
         self._others_row, self._channel_axis_row = labeled(self.others), labeled(self.channel_axis)
         inputs = [labeled(self.image), self._channel_axis_row, self._others_row, labeled(self.scribbles)]
         buttons = stacked([self.start_button, self.stop_button], layout="horizontal")
-        rows = [*inputs, self.new_scribbles, self.form, buttons, self.progress, self.hint, self.estimate, self.status]
-        rows.append(self.keep_button)
+        told = [self.progress, self.hint, self.estimate, self.status]
+        rows = [*inputs, self.new_scribbles, self.form, buttons, *told, self.controls, self.keep_button]
         boxes = (self.image, self.channel_axis, self.scribbles)
         self.lay_out(rows, wrapped=(self.hint, self.estimate, self.status), layer_boxes=boxes)
         self.start_button.native.setObjectName("run")
@@ -192,8 +223,12 @@ class SegmentWidget(Dock):
 
     def _connect(self) -> None:
         self.image.changed.connect(self._follow_image)
-        for widget in (self.channel_axis, self.others, self.scribbles, self.form):
+        for widget in (self.channel_axis, self.others, self.form):
             widget.changed.connect(self.refresh)
+        self.scribbles.changed.connect(self._choose_strokes)
+        self.studio.changed.connect(self._follow_studio)
+        self.studio.said.connect(self.say)
+        self._viewer.layers.selection.events.active.connect(self.controls.refresh)
         self.keep_button.changed.connect(self.keep_network)
         self.new_scribbles.changed.connect(self.add_scribbles)
         self.follow_viewer()

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+from pytestqt.qtbot import QtBot
+
+import napari_dfc as dfc
+from napari_dfc.gui.layers import METADATA_KEY
+from napari_dfc.gui.live_run import LiveRun
+from napari_dfc.gui.studio import Studio
+
+Wait = Callable[[LiveRun], LiveRun]
+
+GROUPS = dfc.Settings.from_preset("fast", n_channels=12, max_iterations=8, n_groups=4)
+CLUSTERS = GROUPS.change(split_into="clusters", min_labels=2)
+FIRST, SECOND, THIRD = (1, 20, 10), (2, 4, 50), (7, 50, 40)
+
+
+@pytest.fixture
+def studio(viewer: ViewerModel) -> Iterator[Studio]:
+    made = Studio(viewer)
+    yield made
+    made.let_go()
+
+
+@pytest.fixture
+def sayings(studio: Studio) -> list[str]:
+    said: list[str] = []
+    studio.said.connect(said.append)
+    return said
+
+
+def strokes_over(studio: Studio, image: Image, *marks: tuple[int, int, int]) -> Labels:
+    layer = studio.viewer.add_labels(np.zeros(image.data.shape[:2], np.uint8), name="strokes")
+    for mark in marks:
+        paint(layer, *mark)
+    return layer
+
+
+def paint(layer: Labels, value: int, row: int, column: int) -> None:
+    rows, columns = np.mgrid[row : row + 2, column : column + 9]
+    layer.data_setitem((rows.ravel(), columns.ravel()), value)
+
+
+@pytest.mark.parametrize("settings", [GROUPS, CLUSTERS])
+def test_the_slider_of_label_counts_shows_the_history_and_the_layer_says_which(
+    studio: Studio, image: Image, finish: Wait, settings: dfc.Settings
+) -> None:
+    run = finish(studio.segment(image, settings=settings))
+    assert studio.count == run.result.n_labels
+    for count in studio.counts:
+        studio.show_count(count)
+        np.testing.assert_array_equal(run.layer.data, run.result.history.at(count))
+        assert len(np.unique(run.layer.data)) == count
+        again = dfc.run_again(run.layer.metadata[METADATA_KEY], image.data)
+        np.testing.assert_array_equal(again.labels, run.layer.data)
+    with pytest.raises(ValueError, match="1000"):
+        studio.show_count(1000)
+
+
+def test_a_label_keeps_its_color_as_others_vanish(studio: Studio, image: Image, finish: Wait) -> None:
+    run = finish(studio.segment(image, settings=CLUSTERS))
+    colors = {}
+    for count in studio.counts:
+        studio.show_count(count)
+        for number in np.unique(run.layer.data):
+            color = tuple(run.layer.get_color(number))
+            assert colors.setdefault(number, color) == color
+
+
+def test_undo_and_redo_between_strokes(studio: Studio, image: Image, qtbot: QtBot, finish: Wait) -> None:
+    strokes = strokes_over(studio, image, FIRST, SECOND)
+    run = finish(studio.segment(image, strokes, settings=GROUPS))
+    first = run.layer.data.copy()
+    assert not studio.can_undo
+    paint(strokes, *THIRD)
+    qtbot.waitUntil(lambda: run.running, timeout=5000)
+    finish(run)
+    second = run.layer.data.copy()
+    assert (first != second).any()
+    studio.undo()
+    np.testing.assert_array_equal(run.layer.data, first)
+    assert [each["iteration"] for each in run.layer.metadata[METADATA_KEY]["strokes"]] == [0]
+    assert not studio.can_undo
+    studio.redo()
+    np.testing.assert_array_equal(run.layer.data, second)
+    assert not studio.can_redo
+
+
+def test_the_memory_for_earlier_results_is_bounded(
+    studio: Studio, image: Image, qtbot: QtBot, finish: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_dfc.gui.studio.MOST_BYTES", 1)
+    strokes = strokes_over(studio, image, FIRST, SECOND)
+    run = finish(studio.segment(image, strokes, settings=GROUPS))
+    paint(strokes, *THIRD)
+    qtbot.waitUntil(lambda: run.running, timeout=5000)
+    finish(run)
+    assert not studio.can_undo
+
+
+def test_uncertain_spots_move_the_camera_one_after_the_other_with_the_brush_ready(
+    studio: Studio, image: Image, qtbot: QtBot, finish: Wait, sayings: list[str]
+) -> None:
+    image.scale, image.translate = (0.5, 0.5), (100, 200)
+    strokes = strokes_over(studio, image)
+    strokes.scale, strokes.translate = (0.5, 0.5), (100, 200)
+    paint(strokes, *FIRST)
+    paint(strokes, *SECOND)
+    run = finish(studio.segment(image, strokes, settings=GROUPS))
+    spots = run.result.uncertain_spots(painted=run.inputs.strokes)
+    assert spots
+    for spot in spots:
+        studio.next_spot()
+        place = (100 + spot.row / 2, 200 + spot.column / 2)
+        qtbot.waitUntil(lambda place=place: np.allclose(studio.viewer.scene.camera.center[-2:], place), timeout=10_000)
+        assert studio.viewer.layers.selection.active is strokes
+        assert strokes.mode == "paint"
+    assert "That was the last one." in sayings[-1]
+
+
+def test_certainty_is_a_layer_over_the_image(studio: Studio, image: Image, qtbot: QtBot, finish: Wait) -> None:
+    image.scale = (0.5, 0.25)
+    run = finish(studio.segment(image, settings=GROUPS))
+    studio.show_confidence()
+    qtbot.waitUntil(lambda: "cells certainty" in studio.viewer.layers, timeout=10_000)
+    layer = studio.viewer.layers["cells certainty"]
+    np.testing.assert_array_equal(layer.data, run.result.margin)
+    np.testing.assert_array_equal(layer.scale, (0.5, 0.25))
+
+
+def test_run_again_from_a_layer_gives_its_labels_in_a_new_one(
+    studio: Studio, image: Image, qtbot: QtBot, finish: Wait, filled: Wait
+) -> None:
+    strokes = strokes_over(studio, image)
+    run = filled(studio.segment(image, strokes, settings=GROUPS.change(max_iterations=30)))
+    paint(strokes, *FIRST)
+    paint(strokes, *SECOND)
+    qtbot.waitUntil(lambda: run._run.stage.classes == (1, 2), timeout=10_000)
+    paint(strokes, *THIRD)
+    qtbot.waitUntil(lambda: len(run._run.stage.classes) == 3, timeout=10_000)
+    run.stop()
+    first = run.layer
+    again = finish(studio.run_again(first))
+    assert again.layer is not first
+    assert set(np.unique(again.layer.data)) == {1, 2, 7}
+    np.testing.assert_array_equal(again.layer.data, first.data)
+    for number in (1, 2, 7):
+        np.testing.assert_array_equal(again.layer.get_color(number), first.get_color(number))
+
+
+def test_copied_python_gives_the_shown_labels_in_the_console(studio: Studio, image: Image, finish: Wait) -> None:
+    run = finish(studio.segment(image, settings=GROUPS))
+    studio.show_count(9)
+    found: dict[str, Any] = {"viewer": studio.viewer}
+    exec(studio.as_python(), found)
+    np.testing.assert_array_equal(found["labels"], run.layer.data)
+
+
+def test_copied_python_of_a_plane_of_a_stack_with_channels(studio: Studio, finish: Wait) -> None:
+    data = np.random.default_rng(0).random((2, 4, 40, 50))
+    image = studio.viewer.add_image(data, name='a "stack"')
+    studio.viewer.dims.set_point(1, 3)
+    run = finish(studio.segment(image, channel_axis=0, settings=GROUPS))
+    found: dict[str, Any] = {"viewer": studio.viewer}
+    exec(studio.as_python(), found)
+    np.testing.assert_array_equal(found["labels"], run.layer.data[0])
+    with pytest.raises(ValueError, match="one plane"):
+        studio.as_command()
+
+
+def test_copying_and_running_again_need_a_result(studio: Studio, image: Image) -> None:
+    painted = studio.viewer.add_labels(np.ones(image.data.shape[:2], np.uint8))
+    for action in (studio.as_python, studio.as_command, lambda: studio.run_again(painted)):
+        with pytest.raises(ValueError, match="no record of a run"):
+            action()
+
+
+def test_running_again_says_which_layer_is_missing(studio: Studio, image: Image, finish: Wait) -> None:
+    run = finish(studio.segment(image, settings=GROUPS))
+    image.name = "renamed"
+    with pytest.raises(ValueError, match="called “cells”, which is not there"):
+        studio.run_again(run.layer)
