@@ -97,11 +97,11 @@ def test_cluster_has_one_number_and_those_that_vanished_follow_by_their_largest_
 
 
 def test_painted_class_that_vanished_keeps_its_value() -> None:
-    earlier, last = [[0, 1, 2, 3]], np.array([[0, 2, 2, 2]])
+    earlier, last = [[0, 1, 2, 3, 3]], np.array([[0, 2, 2, 2, 2]])  # channel 3 was larger than the class
     numbers = label_numbers(np.bincount(last.ravel(), minlength=4), classes=(5, 2))
     history = history_of_maps(apply_numbers(last, numbers), 1, recorded(earlier), numbers, numbers, 2)
-    assert history.at(2).tolist() == [[5, 1, 1, 1]]
-    assert history.at(4).tolist() == [[5, 2, 1, 3]]
+    assert history.at(2).tolist() == [[5, 1, 1, 1, 1]]
+    assert history.at(4).tolist() == [[5, 2, 1, 3, 3]]
 
 
 def test_result_s_own_map_is_given_at_its_count_and_masked_pixels_are_0() -> None:
