@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import napari_dfc as dfc
@@ -97,11 +97,11 @@ def test_cluster_has_one_number_and_those_that_vanished_follow_by_their_largest_
 
 
 def test_painted_class_that_vanished_keeps_its_value() -> None:
-    earlier, last = [[0, 1, 2, 3]], np.array([[0, 2, 2, 2]])
+    earlier, last = [[0, 1, 2, 3, 3]], np.array([[0, 2, 2, 2, 2]])  # channel 3 was larger than the class
     numbers = label_numbers(np.bincount(last.ravel(), minlength=4), classes=(5, 2))
     history = history_of_maps(apply_numbers(last, numbers), 1, recorded(earlier), numbers, numbers, 2)
-    assert history.at(2).tolist() == [[5, 1, 1, 1]]
-    assert history.at(4).tolist() == [[5, 2, 1, 3]]
+    assert history.at(2).tolist() == [[5, 1, 1, 1, 1]]
+    assert history.at(4).tolist() == [[5, 2, 1, 3, 3]]
 
 
 def test_result_s_own_map_is_given_at_its_count_and_masked_pixels_are_0() -> None:
@@ -158,6 +158,7 @@ def test_counts_of_regions_spread_to_all_pieces_and_have_the_result_s() -> None:
     assert max(above / below for below, above in zip(history.counts, history.counts[1:], strict=False)) < 1.2
 
 
+@settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 1000), n_pieces=st.integers(1, 60), n_groups=st.integers(1, 60))
 def test_neighboring_counts_differ_by_one_merge_in_which_the_larger_keeps_its_number(
     seed: int, n_pieces: int, n_groups: int
