@@ -143,7 +143,7 @@ def test_run_again_from_a_layer_gives_its_labels_in_a_new_one(
     paint(strokes, *SECOND)
     qtbot.waitUntil(lambda: run._run.stage.classes == (1, 2), timeout=10_000)
     paint(strokes, *THIRD)
-    qtbot.waitUntil(lambda: len(run._run.stage.classes) == 3, timeout=10_000)
+    qtbot.waitUntil(lambda: len(run._run._kept.stage.classes) == 3, timeout=10_000)
     run.stop()
     first = run.layer
     again = finish(studio.run_again(first))

@@ -26,6 +26,7 @@ __all__ = [
     "add_over",
     "aligned_index",
     "axis_name",
+    "camera_and_canvas",
     "channel_axes",
     "color_labels",
     "displayed_plane",
@@ -335,6 +336,13 @@ def add_over(viewer: ViewerModel, layer: Labels, image: Image | None) -> None:
         viewer.add_layer(layer)
     else:
         viewer.layers.insert(viewer.layers.index(image) + 1, layer)
+
+
+def camera_and_canvas(viewer: ViewerModel) -> tuple[Any, tuple[int, int]]:
+    """A viewer's camera, and its canvas's height and width in pixels of the screen."""
+    if hasattr(viewer, "scene"):
+        return viewer.scene.camera, viewer.canvas.size
+    return viewer.camera, viewer._canvas_size  # napari before 0.9
 
 
 def channel_axes(layers: Sequence[Image]) -> list[tuple[str, int]]:

@@ -16,6 +16,7 @@ from napari_dfc.gui.inputs import RunInputs, expression_of, gather, inputs_of_re
 from napari_dfc.gui.layers import (
     METADATA_KEY,
     ImagePlane,
+    camera_and_canvas,
     displayed_plane,
     finish_labels,
     new_image_layer,
@@ -360,7 +361,7 @@ class Studio:
         data[list(plane.axes)] = spot.row, spot.column
         world = np.asarray(plane.layer.data_to_world(data))
         dims = self.viewer.dims
-        camera = getattr(self.viewer, "scene", self.viewer).camera  # napari before 0.9 has it at the viewer
+        camera, canvas = camera_and_canvas(self.viewer)
         offset = dims.ndim - len(world)
         for axis in plane.position:
             dims.set_point(axis + offset, world[axis])
@@ -370,7 +371,7 @@ class Studio:
         camera.center = tuple(center)
         pixel = float(np.abs(plane.layer.scale[list(plane.axes)]).mean())
         size = max(spot.height, spot.width, 24) * pixel
-        camera.zoom = SPOT_SHARE * min(self.viewer._canvas_size) / size
+        camera.zoom = SPOT_SHARE * min(canvas) / size
         layer = self.run.strokes_layer
         if layer is None or layer not in self.viewer.layers:
             layer = self.new_scribbles(plane)
