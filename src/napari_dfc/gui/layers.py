@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from napari.utils.colormaps import CyclicLabelColormap, label_colormap
 from napari.utils.transforms import Affine
 from numpy.typing import NDArray
+
+from napari_dfc.gui.colors import colormap_of
 
 if TYPE_CHECKING:
     from napari.components import Dims, ViewerModel
 
     from napari_dfc.files import ImageFile
-    from napari_dfc.legend import Legend
 
 __all__ = [
     "METADATA_KEY",
@@ -28,9 +27,7 @@ __all__ = [
     "axis_name",
     "channel_axes",
     "displayed_plane",
-    "hex_colors",
     "image_plane",
-    "name_classes",
     "new_labels_layer",
     "new_scribbles_layer",
     "new_stack_labels_layer",
@@ -241,7 +238,7 @@ def new_labels_layer(
     return Labels(
         _expand(plane, labels),
         name=name,
-        colormap=_colormap(colors),
+        colormap=colormap_of(colors),
         metadata={METADATA_KEY: dict(metadata)},
         **_placement(plane),
     )
@@ -297,20 +294,8 @@ def finish_labels(
         layer.data[...] = fresh  # setting the colormap shows it: once is enough
     else:
         layer.data = fresh
-    layer.colormap = _colormap(colors)
+    layer.colormap = colormap_of(colors)
     layer.metadata = {**layer.metadata, METADATA_KEY: dict(metadata)}
-
-
-def default_colors(numbers: Sequence[int], scribbles: Labels | None = None) -> NDArray[Any]:
-    """A color (N, 4) for each number: that of the strokes layer, else napari's."""
-    usual = _usual_colormap() if scribbles is None else scribbles.colormap
-    return np.asarray(usual.map(np.asarray(numbers)))
-
-
-def hex_colors(colors: Mapping[int, Any]) -> dict[int, str]:
-    """Colors (4,) of 0 to 1 as ``#rrggbb``, which knows no transparency."""
-    parts = {number: np.rint(np.asarray(color)[:3] * 255).astype(int) for number, color in colors.items()}
-    return {number: f"#{red:02x}{green:02x}{blue:02x}" for number, (red, green, blue) in parts.items()}
 
 
 def add_over(viewer: ViewerModel, layer: Labels, image: Image | None) -> None:
@@ -341,19 +326,6 @@ def add_image_file(viewer: ViewerModel, name: str, file: ImageFile) -> tuple[Ima
         layer.units = (*layer.units[:-2], "um", "um")
     viewer.add_layer(layer)
     return layer, file.channel_axis
-
-
-def name_classes(layer: Labels, legend: Legend) -> None:
-    """Give a layer the names of its classes, which napari shows for the pixel under the mouse, and their colors."""
-    names = {"index": [0, *legend.numbers], "class": ["", *(entry.name for entry in legend)]}
-    layer.features = names
-    layer.colormap = _colormap({entry.number: to_rgba(entry.color) for entry in legend})
-
-
-def to_rgba(color: str) -> tuple[float, float, float, float]:
-    """``#rrggbb`` as numbers of 0 to 1."""
-    red, green, blue = (int(color[start : start + 2], 16) / 255 for start in (1, 3, 5))
-    return red, green, blue, 1.0
 
 
 def _expand(plane: ImagePlane, labels: NDArray[Any]) -> NDArray[Any]:
@@ -398,23 +370,6 @@ def _placement(plane: ImagePlane) -> dict[str, Any]:
         "units": [layer.units[axis] for axis in kept],
         "axis_labels": [layer.axis_labels[axis] for axis in kept],
     }
-
-
-def _colormap(colors: Mapping[int, Any]) -> CyclicLabelColormap:
-    """napari's usual colors but for the numbers given.
-
-    A direct colormap would say the same more plainly, but napari compiles code for a second when it meets its first.
-    Numbers further apart than there are colors share one, as everywhere in napari.
-    """
-    table = _usual_colormap().colors.copy()  # (1 + cycle, 4), background first
-    for number, color in colors.items():
-        table[(number - 1) % (len(table) - 1) + 1] = color
-    return CyclicLabelColormap(colors=table, background_value=0)
-
-
-@cache
-def _usual_colormap() -> CyclicLabelColormap:
-    return label_colormap()
 
 
 def axis_name(layer: Image, axis: int) -> str:

@@ -14,7 +14,8 @@ from qtpy.QtCore import QTimer
 
 from napari_dfc.devices import torch_is_loaded
 from napari_dfc.gui.background import Progress, Refusal, ViewerRun
-from napari_dfc.gui.layers import ImagePlane, add_over, finish_labels, hex_colors, new_labels_layer, show_labels
+from napari_dfc.gui.colors import hex_colors
+from napari_dfc.gui.layers import ImagePlane, add_over, finish_labels, new_labels_layer, show_labels
 from napari_dfc.settings import Settings
 
 if TYPE_CHECKING:
