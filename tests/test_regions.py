@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from skimage.measure import regionprops_table
 
 from napari_dfc import regions
 from napari_dfc.regions import class_objects, class_table, count_pixels, measure_regions, write_columns
@@ -136,6 +137,29 @@ def test_regions_are_measured_in_physical_units() -> None:
     np.testing.assert_allclose(table["DAPI std"], [np.std([1, 2, 6]), 0])
     np.testing.assert_allclose(table["GFP std"], 2 * table["DAPI std"])
     assert list(table)[:5] == ["label", "pixels", "area", "centroid-0", "centroid-1"]
+
+
+@given(
+    arrays(np.uint16, array_shapes(min_dims=2, max_dims=3, max_side=7), elements=st.sampled_from([0, 1, 5, 300])),
+    st.integers(1, 30),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=40, deadline=None)
+def test_measures_are_scikit_image_s(labels: np.ndarray, block: int, seed: int) -> None:
+    signal = np.random.default_rng(seed).normal(1e4, 1, labels.shape)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regions, "BLOCK_PIXELS", block)
+        table = measure_regions(labels, {"DAPI": signal})
+    properties = ("label", "area", "centroid", "intensity_mean", "intensity_min", "intensity_max")
+    expected = regionprops_table(labels, signal, properties=properties)
+    assert table["label"].tolist() == expected["label"].tolist()
+    assert table["pixels"].tolist() == expected["area"].tolist()
+    for axis in range(labels.ndim):
+        np.testing.assert_allclose(table[f"centroid-{axis}"], expected[f"centroid-{axis}"], atol=1e-12)
+    for measure in ("mean", "min", "max"):
+        np.testing.assert_allclose(table[f"DAPI {measure}"], expected[f"intensity_{measure}"])
+    deviations = [signal[labels == number].std() for number in table["label"]]
+    np.testing.assert_allclose(table["DAPI std"], deviations, atol=1e-9)
 
 
 def test_regions_of_a_stack_are_measured_as_volumes() -> None:

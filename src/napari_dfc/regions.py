@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
-from skimage.measure import regionprops_table
 
-from napari_dfc.numbering import apply_numbers, label_numbers
+from napari_dfc.numbering import label_numbers
 from napari_dfc.whole_files import write_whole
 
 __all__ = ["class_objects", "class_table", "count_pixels", "measure_regions", "write_columns"]
@@ -148,11 +147,12 @@ def class_objects(
     members = labels == number
     if fill_holes:
         members |= _holes(members, separate)
-    pieces, n_pieces = ndimage.label(members, structure=_neighbors(labels.ndim, 1, separate))
-    sizes = np.bincount(pieces.ravel(), minlength=n_pieces + 1)[1:]
+    pieces, _ = ndimage.label(members, structure=_neighbors(labels.ndim, 1, separate))
+    sizes = np.array(list(count_pixels(pieces).values()), dtype=np.int64)
     numbers = label_numbers(sizes)
     numbers[sizes < min_size] = 0
-    return apply_numbers(pieces, np.concatenate([np.zeros(1, np.uint64), numbers]))
+    dtype = np.min_scalar_type(max(int((sizes >= min_size).sum()), 1))
+    return _looked_up(np.concatenate([np.zeros(1, np.uint64), numbers]).astype(dtype), pieces)
 
 
 def measure_regions(
@@ -200,37 +200,71 @@ def measure_regions(
     labels = np.asarray(labels)
     counts = count_pixels(labels)
     numbers = np.array(list(counts), dtype=np.uint64)
+    pixels = np.array(list(counts.values()), dtype=np.int64)
     channels = {name: np.asarray(channel) for name, channel in (intensities or {}).items()}
     for name, channel in channels.items():
         if channel.shape != labels.shape:
             raise ValueError(f"channel {name} has the shape {channel.shape}; the labels have {labels.shape}")
-    if len(counts) and max(counts) > max(
-        2 * len(counts), 2**16
-    ):  # scikit-image looks for each number up to the largest
-        labels = np.searchsorted(np.concatenate([np.zeros(1, np.uint64), numbers]), labels.astype(np.uint64))
-    geometry = regionprops_table(labels, properties=("centroid",))
-    places = np.stack([geometry[f"centroid-{axis}"] for axis in range(labels.ndim)], axis=-1)  # (R, N)
+    places = _centroids(labels, numbers, pixels)
     if to_world is not None:
         matrix = np.asarray(to_world, dtype=float)
         places = places @ matrix[:-1, :-1].T + matrix[:-1, -1]
-    pixels = np.array(list(counts.values()), dtype=np.int64)
     table: dict[str, NDArray[Any]] = {"label": numbers, "pixels": pixels, "area": pixels * float(pixel_area)}
     table |= {f"centroid-{axis}": places[:, axis] for axis in range(labels.ndim)}
     for name, channel in channels.items():
-        found = regionprops_table(
-            labels,
-            channel,
-            properties=("intensity_mean", "intensity_min", "intensity_max"),
-            extra_properties=(deviation,),  # scikit-image has its own only since version 0.24
-        )
-        table |= {f"{name} {measure}": found[f"intensity_{measure}"] for measure in ("mean", "min", "max")}
-        table[f"{name} std"] = found["deviation"]
+        found = _intensities(labels, numbers, pixels, channel)
+        table |= {f"{name} {measure}": column for measure, column in found.items()}
     return table
 
 
-def deviation(members: NDArray[np.bool_], intensity: NDArray[Any]) -> float:
-    """Standard deviation within a region."""
-    return float(intensity[members].std(dtype=np.float64))
+def _centroids(labels: NDArray[Any], numbers: NDArray[Any], pixels: NDArray[Any]) -> NDArray[np.float64]:
+    """Mean index of every region, (R, N)."""
+    sums = np.zeros((len(numbers) + 1, labels.ndim))
+    for index, order in _orders(labels, numbers):
+        starts = [place if isinstance(place, int) else place.start for place in index]
+        starts += [0] * (labels.ndim - len(starts))
+        kept = [axis for axis in range(labels.ndim) if axis >= len(index) or not isinstance(index[axis], int)]
+        counts = np.bincount(order.ravel(), minlength=len(sums))
+        for axis in range(labels.ndim):
+            sums[:, axis] += counts * starts[axis]
+        for along, axis in enumerate(kept):
+            steps = np.arange(order.shape[along], dtype=float)
+            steps = steps.reshape([-1 if each == along else 1 for each in range(order.ndim)])
+            weights = np.broadcast_to(steps, order.shape).ravel()
+            sums[:, axis] += np.bincount(order.ravel(), weights=weights, minlength=len(sums))
+    places: NDArray[np.float64] = sums[1:] / pixels[:, None]
+    return places
+
+
+def _intensities(
+    labels: NDArray[Any], numbers: NDArray[Any], pixels: NDArray[Any], channel: NDArray[Any]
+) -> dict[str, NDArray[np.float64]]:
+    """Mean, least, largest and standard deviation of a channel in every region, (R,) each."""
+    sums, squares = np.zeros(len(numbers) + 1), np.zeros(len(numbers) + 1)
+    least, largest = np.full(len(sums), np.inf), np.full(len(sums), -np.inf)
+    for index, order in _orders(labels, numbers):
+        values = np.asarray(channel[index], dtype=float).ravel()
+        sums += np.bincount(order.ravel(), weights=values, minlength=len(sums))
+        np.minimum.at(least, order.ravel(), values)
+        np.maximum.at(largest, order.ravel(), values)
+    means = sums / [1, *pixels]
+    for index, order in _orders(labels, numbers):
+        away = (np.asarray(channel[index], dtype=float) - means[order]).ravel()
+        squares += np.bincount(order.ravel(), weights=away**2, minlength=len(sums))
+    deviations = np.sqrt(squares[1:] / pixels)
+    return {"mean": means[1:], "min": least[1:], "max": largest[1:], "std": deviations}
+
+
+def _orders(labels: NDArray[Any], numbers: NDArray[Any]) -> Iterator[tuple[tuple[int | slice, ...], NDArray[np.intp]]]:
+    """Block by block, which of the numbers each pixel has, from 1, and 0 where it has none."""
+    known = np.concatenate([np.zeros(1, dtype=np.uint64), numbers])
+    table = None
+    if len(numbers) and known[-1] <= 2**24:
+        table = np.zeros(int(known[-1]) + 1, dtype=np.intp)
+        table[known.astype(np.intp)] = np.arange(len(known))
+    for index in _blocks(labels.shape):
+        block = labels[index]
+        yield index, np.searchsorted(known, block.astype(np.uint64)) if table is None else table[block]
 
 
 def write_columns(path: str | Path, columns: Mapping[str, Sequence[Any]], overwrite: bool = False) -> None:
@@ -300,5 +334,12 @@ def _holes(members: NDArray[np.bool_], separate: set[int]) -> NDArray[np.bool_]:
     enclosed[0] = False
     for axis in set(range(members.ndim)) - separate:
         enclosed[np.moveaxis(around, axis, 0)[[0, -1]]] = False
-    holes: NDArray[np.bool_] = enclosed[around]
-    return holes
+    return _looked_up(enclosed, around)
+
+
+def _looked_up(table: NDArray[Any], indices: NDArray[Any]) -> NDArray[Any]:
+    """``table[indices]``, block by block, so that it lets a window beside it go on."""
+    found = np.empty(indices.shape, dtype=table.dtype)
+    for index in _blocks(indices.shape):
+        found[index] = table[indices[index]]
+    return found

@@ -298,7 +298,7 @@ def finish_labels(
     layer.metadata = {**layer.metadata, METADATA_KEY: dict(metadata)}
 
 
-def add_over(viewer: ViewerModel, layer: Labels, image: Image | None) -> None:
+def add_over(viewer: ViewerModel, layer: Labels, image: Image | Labels | None) -> None:
     """Add a result right above its image, so that of images in one place each hides what lies below; or on top."""
     if image is None or image not in viewer.layers:
         viewer.add_layer(layer)
