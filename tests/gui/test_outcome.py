@@ -290,6 +290,7 @@ def test_holes_are_filled_and_too_small_is_said(outcome: Outcome) -> None:
     objects = outcome.split(3, fill_holes=True)
     assert (objects.data == 1).sum() == 9
     assert objects.features["class"].tolist() == ["", "class 3", "class 3"]
+    assert objects.features["pixels"].tolist() == [24 - 9 - 4, 9, 4]
     assert objects.data.dtype == np.uint8
     with pytest.raises(ValueError, match="no object of class 2 has 5 pixels; choose fewer"):
         outcome.split(2, min_size=5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -147,6 +148,8 @@ def show_measures(layer: Labels, measures: Mapping[str, NDArray[Any]]) -> None:
         is_count = measures[title].dtype.kind in "iu"
         column = np.zeros(len(table), int) if is_count else np.full(len(table), np.nan)
         column[rows] = measures[title]
+        if title == "pixels":
+            column[table.index.get_loc(0)] = math.prod(layer.data.shape) - column.sum()  # the background's
         table[title] = column
     layer.features = table.reset_index()
     note(layer, measured=titles)
