@@ -8,11 +8,11 @@ from napari.components import Dims, ViewerModel
 from napari.layers import Image, Labels
 from scipy.spatial.transform import Rotation
 
+from napari_dfc.gui.colors import default_colors
 from napari_dfc.gui.layers import (
     METADATA_KEY,
     ImagePlane,
     aligned_index,
-    default_colors,
     displayed_plane,
     finish_labels,
     image_plane,

@@ -57,7 +57,7 @@ def test_samples_open_from_the_menu(window: napari.Viewer) -> None:
 
 
 def test_the_docks_modules_do_not_load_pytorch() -> None:
-    modules = "segment_widget, train_widget, apply_widget, console, demo, sample_data"
+    modules = "segment_widget, train_widget, apply_widget, classes_widget, console, demo, sample_data"
     code = f"import sys; from napari_dfc.gui import {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
@@ -73,13 +73,13 @@ def test_segment_is_in_the_layers_menu(window: napari.Viewer) -> None:
     assert ids & {"napari-dfc.segment", "napari-dfc:Segment"}
 
 
-def test_training_and_applying_are_in_both_menus(window: napari.Viewer) -> None:
+def test_training_applying_and_classes_are_in_both_menus(window: napari.Viewer) -> None:
     from app_model.types import MenuItem
     from napari._app_model import get_app_model
 
     for menu in ("napari/layers/segment", "napari/layers/classify"):
         titles = [item.command.title for item in get_app_model().menus.get_menu(menu) if isinstance(item, MenuItem)]
-        for title in ("Train on references", "Apply a network"):
+        for title in ("Train on references", "Apply a network", "Classes"):
             assert any(title in each for each in titles), (menu, titles)
 
 

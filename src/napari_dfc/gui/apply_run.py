@@ -16,6 +16,7 @@ from qtpy.QtCore import QTimer
 from napari_dfc.cancellation import Cancelled
 from napari_dfc.devices import choose_device, is_out_of_memory, release_memory
 from napari_dfc.gui.background import Progress, Refusal, ViewerRun
+from napari_dfc.gui.colors import name_classes
 from napari_dfc.gui.inputs import source_of
 from napari_dfc.gui.layer_planes import LayerPlanes
 from napari_dfc.gui.layers import (
@@ -23,7 +24,6 @@ from napari_dfc.gui.layers import (
     ImagePlane,
     add_over,
     displayed_plane,
-    name_classes,
     new_labels_layer,
     new_stack_labels_layer,
     show_plane,

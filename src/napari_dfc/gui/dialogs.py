@@ -13,7 +13,7 @@ from napari_dfc.model_document import ENDING
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
-__all__ = ["ask_for_images", "ask_for_network", "ask_where_to_save"]
+__all__ = ["ask_for_images", "ask_for_network", "ask_where_to_save", "ask_where_to_save_table"]
 
 NETWORKS = f"Trained networks (*{ENDING})"
 
@@ -37,3 +37,11 @@ def ask_where_to_save(parent: QWidget, name: str) -> Path | None:
     if not chosen:
         return None
     return Path(chosen if chosen.endswith(ENDING) else f"{chosen}{ENDING}")
+
+
+def ask_where_to_save_table(parent: QWidget, name: str) -> Path | None:
+    """Where to write a table; the dialog asks by itself before a file is replaced."""
+    chosen, _ = QFileDialog.getSaveFileName(parent, "Save the table", f"{name}.csv", "Tables (*.csv)")
+    if not chosen:
+        return None
+    return Path(chosen if chosen.endswith(".csv") else f"{chosen}.csv")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from magicgui.widgets import ComboBox
     from napari.components import ViewerModel
 
-__all__ = ["NO_IMAGE", "Dock"]
+__all__ = ["NO_IMAGE", "Dock", "LayerDock"]
 
 NO_IMAGE = "Open an image first: File > Open, or File > Open Sample > DFC segmentation."
 
@@ -43,33 +43,26 @@ class _DockWatcher(QObject):
         return False
 
 
-class Dock(Container[Any]):
-    """A dock widget that follows the layers of a viewer until it is closed, and starts one run at a time.
+class LayerDock(Container[Any]):
+    """A dock widget that follows the layers of a viewer until it is closed.
 
     Parameters
     ----------
     viewer : napari.components.ViewerModel
-    start, stop : dict
-        Text and tooltip of the buttons that start and stop a run.
 
     Attributes
     ----------
-    run : object or None
-        The latest run started here, with `progressed`, `ended`, `running` and `stop` as `LayerRun` has them.
+    hint, status : Label
+        What to do first, and what became of what was done.
 
     Notes
     -----
     A subclass makes its controls, then calls `lay_out` and `follow_viewer`.
     """
 
-    def __init__(self, viewer: ViewerModel, start: Mapping[str, str], stop: Mapping[str, str]) -> None:
+    def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(labels=False)
         self._viewer = viewer
-        self._networks = networks_of(viewer)
-        self.run: Any = None
-        self.start_button = PushButton(**start)
-        self.stop_button = PushButton(**stop, enabled=False)
-        self.progress = ProgressBar(value=0, max=1, visible=False)
         self.hint, self.status = Label(), Label()
         self._followed: list[tuple[Any, Callable[..., None]]] = []
 
@@ -81,64 +74,8 @@ class Dock(Container[Any]):
     def offer_layers(self) -> None:
         """Fill the choices anew, under the layers' present names."""
 
-    @abstractmethod
-    def start(self) -> Any:
-        """Start a run; None where it can't, with the reason in `hint`."""
-
-    @property
-    def running(self) -> bool:
-        """Whether a run started here goes on."""
-        return self.run is not None and self.run.running
-
-    def stop(self) -> None:
-        """End the run, as the button says."""
-        if self.run is not None:
-            self.run.stop()
-
     def let_go(self) -> None:
-        """The dock is gone: end the run, keeping what there is."""
-        self.stop()
-
-    def can_start(self) -> bool:
-        """Whether a run can be started, looked at anew."""
-        if self.running:
-            return False
-        self.refresh()
-        return bool(self.start_button.enabled)
-
-    def follow_run(self, run: Any, total: int) -> None:
-        """Show how a run that has just been started goes on."""
-        self.run = run
-        run.progressed.connect(self._show_progress)
-        run.ended.connect(self.show_outcome)
-        self._show_progress(Progress(0, total, "Starting ..."))
-        self.refresh()
-
-    def show_state(self, reason: str) -> None:
-        """Show whether a run goes on, and otherwise why none can start."""
-        self.start_button.enabled = not (self.running or reason)
-        self.stop_button.enabled = self.running
-        self.hint.value, self.hint.visible = reason, bool(reason)
-        self.status.visible = bool(self.status.value)
-        self.progress.visible = self.running
-
-    def begin_painting(self, plane: ImagePlane, add: Callable[[Labels], Any]) -> Labels:
-        """Add an empty strokes layer over a plane, ready to paint."""
-        layer = new_scribbles_layer(plane, f"{plane.layer.name} strokes")
-        add(layer)
-        self._viewer.layers.selection.active = layer
-        layer.brush_size = 4
-        layer.mode = "paint"
-        return layer
-
-    def show_outcome(self, outcome: str) -> None:
-        """A run has ended, as these words say."""
-        self.say(outcome)
-
-    def _show_progress(self, progress: Progress) -> None:
-        self.progress.max = progress.total
-        self.progress.value = progress.done
-        self.status.value = progress.words
+        """The dock is gone."""
 
     def image_layers(self, _: Any = None) -> list[Image]:
         """Those of the viewer."""
@@ -193,8 +130,6 @@ class Dock(Container[Any]):
         self._followed += [(event, self.refresh) for event in (*of_dims, *further)]
         for event, follow in self._followed:
             event.connect(follow)
-        self.start_button.changed.connect(self.start)
-        self.stop_button.changed.connect(self.stop)
         self._dock_watcher = _DockWatcher(self.native, self._let_go)
         self.native.destroyed.connect(self._let_go)
         self._follow_layers()
@@ -222,10 +157,98 @@ class Dock(Container[Any]):
         self._followed = []
         for layer in self._viewer.layers:
             self._unfollow_layer(layer)
+        self.let_go()
+
+
+class Dock(LayerDock):
+    """A dock widget that follows the layers of a viewer until it is closed, and starts one run at a time.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+    start, stop : dict
+        Text and tooltip of the buttons that start and stop a run.
+
+    Attributes
+    ----------
+    run : object or None
+        The latest run started here, with `progressed`, `ended`, `running` and `stop` as `LayerRun` has them.
+    """
+
+    def __init__(self, viewer: ViewerModel, start: Mapping[str, str], stop: Mapping[str, str]) -> None:
+        super().__init__(viewer)
+        self._networks = networks_of(viewer)
+        self.run: Any = None
+        self.start_button = PushButton(**start)
+        self.stop_button = PushButton(**stop, enabled=False)
+        self.progress = ProgressBar(value=0, max=1, visible=False)
+        self.start_button.changed.connect(self.start)
+        self.stop_button.changed.connect(self.stop)
+
+    @abstractmethod
+    def start(self) -> Any:
+        """Start a run; None where it can't, with the reason in `hint`."""
+
+    @property
+    def running(self) -> bool:
+        """Whether a run started here goes on."""
+        return self.run is not None and self.run.running
+
+    def stop(self) -> None:
+        """End the run, as the button says."""
+        if self.run is not None:
+            self.run.stop()
+
+    def can_start(self) -> bool:
+        """Whether a run can be started, looked at anew."""
+        if self.running:
+            return False
+        self.refresh()
+        return bool(self.start_button.enabled)
+
+    def follow_run(self, run: Any, total: int) -> None:
+        """Show how a run that has just been started goes on."""
+        self.run = run
+        run.progressed.connect(self._show_progress)
+        run.ended.connect(self.show_outcome)
+        self._show_progress(Progress(0, total, "Starting ..."))
+        self.refresh()
+
+    def show_state(self, reason: str) -> None:
+        """Show whether a run goes on, and otherwise why none can start."""
+        self.start_button.enabled = not (self.running or reason)
+        self.stop_button.enabled = self.running
+        self.hint.value, self.hint.visible = reason, bool(reason)
+        self.status.visible = bool(self.status.value)
+        self.progress.visible = self.running
+
+    def begin_painting(self, plane: ImagePlane, add: Callable[[Labels], Any]) -> Labels:
+        """Add an empty strokes layer over a plane, ready to paint."""
+        layer = new_scribbles_layer(plane, f"{plane.layer.name} strokes")
+        add(layer)
+        self._viewer.layers.selection.active = layer
+        layer.brush_size = 4
+        layer.mode = "paint"
+        return layer
+
+    def show_outcome(self, outcome: str) -> None:
+        """A run has ended, as these words say."""
+        self.say(outcome)
+
+    def _show_progress(self, progress: Progress) -> None:
+        self.progress.max = progress.total
+        self.progress.value = progress.done
+        self.status.value = progress.words
+
+    def let_go(self) -> None:
+        """The dock is gone: end the run, keeping what there is."""
+        self.stop()
+
+    def _let_go(self) -> None:
         if self.run is not None:
             self.run.progressed.disconnect(self._show_progress, missing_ok=True)
             self.run.ended.disconnect(self.show_outcome, missing_ok=True)
-        self.let_go()
+        super()._let_go()
 
 
 def narrow(box: ComboBox) -> None:

@@ -13,7 +13,8 @@ from napari.layers import Image
 from numpy.typing import NDArray
 
 from napari_dfc.devices import Device, choose_device, load_torch, torch_is_loaded
-from napari_dfc.gui.layers import ImagePlane, aligned_index, default_colors, full_resolution, scribble_plane
+from napari_dfc.gui.colors import default_colors
+from napari_dfc.gui.layers import ImagePlane, aligned_index, full_resolution, scribble_plane
 from napari_dfc.memory import Plan, make_plan, wanted_factors
 from napari_dfc.records import stopped_after
 from napari_dfc.references import mosaic_places

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from napari.utils.colormaps import CyclicLabelColormap, label_colormap
 from napari.utils.transforms import Affine
 from numpy.typing import NDArray
+
+from napari_dfc.gui.colors import colormap_of
+from napari_dfc.gui.notes import kept_labels
 
 if TYPE_CHECKING:
     from napari.components import Dims, ViewerModel
 
     from napari_dfc.files import ImageFile
-    from napari_dfc.legend import Legend
 
 __all__ = [
     "METADATA_KEY",
@@ -30,9 +30,7 @@ __all__ = [
     "channel_axes",
     "color_labels",
     "displayed_plane",
-    "hex_colors",
     "image_plane",
-    "name_classes",
     "new_image_layer",
     "new_labels_layer",
     "new_scribbles_layer",
@@ -244,7 +242,7 @@ def new_labels_layer(
     return Labels(
         _expand(plane, labels),
         name=name,
-        colormap=_colormap(colors),
+        colormap=colormap_of(colors),
         metadata={METADATA_KEY: dict(metadata)},
         **_placement(plane),
     )
@@ -292,6 +290,7 @@ def show_labels(layer: Labels, plane: ImagePlane, labels: NDArray[Any]) -> bool:
     fresh = _expand(plane, labels)
     if layer.data.shape != fresh.shape or not isinstance(layer.data, np.ndarray):
         return False
+    fresh = kept_labels(layer, fresh)
     if fresh.dtype.itemsize > layer.data.dtype.itemsize:  # a class with a larger number has come
         layer.data = fresh
         return True
@@ -302,35 +301,31 @@ def show_labels(layer: Labels, plane: ImagePlane, labels: NDArray[Any]) -> bool:
 
 def color_labels(layer: Labels, colors: Mapping[int, Any]) -> None:
     """Give the numbers of a layer their colors."""
-    layer.colormap = _colormap(colors)
+    layer.colormap = colormap_of(colors)
 
 
 def finish_labels(
-    layer: Labels, plane: ImagePlane, labels: NDArray[Any], *, colors: Mapping[int, Any], metadata: Mapping[str, Any]
+    layer: Labels,
+    plane: ImagePlane,
+    labels: NDArray[Any],
+    *,
+    colors: Mapping[int, Any] | None,
+    metadata: Mapping[str, Any],
 ) -> None:
-    """Turn a preview into the result."""
-    fresh = _expand(plane, labels)
+    """Turn a preview into the result; without colors, it keeps those it has."""
+    fresh = kept_labels(layer, _expand(plane, labels))
     if layer.data.dtype == fresh.dtype and layer.data.shape == fresh.shape:
         layer.data[...] = fresh  # setting the colormap shows it: once is enough
     else:
         layer.data = fresh
-    layer.colormap = _colormap(colors)
+    if colors is None:
+        layer.refresh(extent=False)
+    else:
+        layer.colormap = colormap_of(colors)
     layer.metadata = {**layer.metadata, METADATA_KEY: dict(metadata)}
 
 
-def default_colors(numbers: Sequence[int], scribbles: Labels | None = None) -> NDArray[Any]:
-    """A color (N, 4) for each number: that of the strokes layer, else napari's."""
-    usual = _usual_colormap() if scribbles is None else scribbles.colormap
-    return np.asarray(usual.map(np.asarray(numbers)))
-
-
-def hex_colors(colors: Mapping[int, Any]) -> dict[int, str]:
-    """Colors (4,) of 0 to 1 as ``#rrggbb``, which knows no transparency."""
-    parts = {number: np.rint(np.asarray(color)[:3] * 255).astype(int) for number, color in colors.items()}
-    return {number: f"#{red:02x}{green:02x}{blue:02x}" for number, (red, green, blue) in parts.items()}
-
-
-def add_over(viewer: ViewerModel, layer: Labels, image: Image | None) -> None:
+def add_over(viewer: ViewerModel, layer: Labels, image: Image | Labels | None) -> None:
     """Add a result right above its image, so that of images in one place each hides what lies below; or on top."""
     if image is None or image not in viewer.layers:
         viewer.add_layer(layer)
@@ -365,19 +360,6 @@ def add_image_file(viewer: ViewerModel, name: str, file: ImageFile) -> tuple[Ima
         layer.units = (*layer.units[:-2], "um", "um")
     viewer.add_layer(layer)
     return layer, file.channel_axis
-
-
-def name_classes(layer: Labels, legend: Legend) -> None:
-    """Give a layer the names of its classes, which napari shows for the pixel under the mouse, and their colors."""
-    names = {"index": [0, *legend.numbers], "class": ["", *(entry.name for entry in legend)]}
-    layer.features = names
-    layer.colormap = _colormap({entry.number: to_rgba(entry.color) for entry in legend})
-
-
-def to_rgba(color: str) -> tuple[float, float, float, float]:
-    """``#rrggbb`` as numbers of 0 to 1."""
-    red, green, blue = (int(color[start : start + 2], 16) / 255 for start in (1, 3, 5))
-    return red, green, blue, 1.0
 
 
 def _expand(plane: ImagePlane, labels: NDArray[Any]) -> NDArray[Any]:
@@ -422,23 +404,6 @@ def _placement(plane: ImagePlane) -> dict[str, Any]:
         "units": [layer.units[axis] for axis in kept],
         "axis_labels": [layer.axis_labels[axis] for axis in kept],
     }
-
-
-def _colormap(colors: Mapping[int, Any]) -> CyclicLabelColormap:
-    """napari's usual colors but for the numbers given.
-
-    A direct colormap would say the same more plainly, but napari compiles code for a second when it meets its first.
-    Numbers further apart than there are colors share one, as everywhere in napari.
-    """
-    table = _usual_colormap().colors.copy()  # (1 + cycle, 4), background first
-    for number, color in colors.items():
-        table[(number - 1) % (len(table) - 1) + 1] = color
-    return CyclicLabelColormap(colors=table, background_value=0)
-
-
-@cache
-def _usual_colormap() -> CyclicLabelColormap:
-    return label_colormap()
 
 
 def axis_name(layer: Image, axis: int) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from psygnal import Signal
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QColorDialog, QHeaderView, QTableWidget, QTableWidgetItem
 
-from napari_dfc.legend import Legend
+from napari_dfc.legend import Legend, LegendEntry
 
 __all__ = ["LegendTable"]
 
 NUMBER, COLOR, NAME = range(3)
+
+#: Rows that are shown without scrolling, at most.
+MOST_ROWS = 8
 
 
 class LegendTable(QTableWidget):
@@ -28,10 +33,13 @@ class LegendTable(QTableWidget):
     legend_changed = Signal(object)
     refused = Signal(str)
 
+    #: Titles of the columns; a subclass adds its own.
+    titles: tuple[str, ...] = ("No.", "Color", "Name")
+
     def __init__(self) -> None:
-        super().__init__(0, 3)
+        super().__init__(0, len(self.titles))
         self._legend = Legend([])
-        self.setHorizontalHeaderLabels(["No.", "Color", "Name"])
+        self.setHorizontalHeaderLabels(self.titles)
         self.verticalHeader().setVisible(False)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setToolTip("The classes: double-click a name or a color to change it.")
@@ -49,21 +57,38 @@ class LegendTable(QTableWidget):
 
     def show_legend(self, legend: Legend) -> None:
         """Fill the table; nothing is emitted."""
+        same_rows = legend.numbers == self._legend.numbers
         self._legend = legend
-        self.blockSignals(True)
-        self.setRowCount(len(legend))
+        blocker = QSignalBlocker(self)
+        if not same_rows:  # otherwise selection and scroll bar stay
+            self._make_rows(len(legend))
         for row, entry in enumerate(legend):
-            for column, words in ((NUMBER, str(entry.number)), (COLOR, ""), (NAME, entry.name)):
-                item = QTableWidgetItem(words)
-                editable = column == NAME
-                flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
-                item.setFlags(flags | Qt.ItemFlag.ItemIsEditable if editable else flags)
-                self.setItem(row, column, item)
-            self.item(row, COLOR).setBackground(QColor(entry.color))
-            self.item(row, COLOR).setToolTip(f"{entry.color}; double-click to choose another color")
-        self.blockSignals(False)
-        rows = min(len(legend), 8)
+            for column, words in enumerate(self.words(entry)):
+                if self.item(row, column).text() != words:  # a name that is being typed stays
+                    self.item(row, column).setText(words)
+            self.show_color(self.item(row, COLOR), entry)
+        blocker.unblock()
+        rows = min(len(legend), MOST_ROWS)
         self.setFixedHeight(self.horizontalHeader().sizeHint().height() + rows * self.rowHeight(0) + 8 if rows else 0)
+
+    def words(self, entry: LegendEntry) -> Sequence[str]:
+        """What the cells of a class say, column by column."""
+        return str(entry.number), "", entry.name
+
+    def show_color(self, item: QTableWidgetItem, entry: LegendEntry) -> None:
+        """Show the color of a class in its cell."""
+        item.setBackground(QColor(entry.color))
+        item.setToolTip(f"{entry.color}; double-click to choose another color")
+
+    def _make_rows(self, n_rows: int) -> None:
+        self.clearSelection()
+        self.setRowCount(n_rows)
+        for row in range(n_rows):
+            for column in range(len(self.titles)):
+                item = QTableWidgetItem("")
+                flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+                item.setFlags(flags | Qt.ItemFlag.ItemIsEditable if column == NAME else flags)
+                self.setItem(row, column, item)
 
     def set_color(self, number: int, color: str) -> None:
         """Give a class another color, as if by hand."""

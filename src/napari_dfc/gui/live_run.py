@@ -71,6 +71,7 @@ class LiveRun(LayerRun):
         self._single = threading.Event()
         self._waiting: tuple[Any, ...] | None = None  # for the run, which is not ready for it
         self._colored: tuple[int, ...] | None = None
+        self._finished: dict[int, int] = {}  # the numbers of the last result, and those in its previews
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(STROKE_PAUSE)
@@ -186,7 +187,8 @@ class LiveRun(LayerRun):
     def _go_on(self) -> None:
         """Start the thread again, after the end."""
         assert self._run is not None
-        self._colored = None
+        if not self._run.stage.restricted:  # of classes alone, the numbers and colors are those that are shown
+            self._colored = None
         if any(layer not in self.viewer.layers for layer in self.layers):
             self.layers = []
         self.outcome = ""
@@ -239,6 +241,11 @@ class LiveRun(LayerRun):
             self._go_on()  # strokes that came while the thread ended
         elif self._run.plan.bytes > MOST_AT_REST:
             self._run.rest()
+
+    def _colors_of(self, result: Segmentation) -> dict[int, Any] | None:
+        before, self._finished = self._finished, result.numbers_during_run
+        is_classes_alone = self._run is not None and self._run.stage.restricted
+        return None if is_classes_alone and before == self._finished else super()._colors_of(result)
 
     def _words(self, result: Segmentation) -> str:
         refused = self._run.refused if self._run is not None else ""

@@ -11,6 +11,7 @@ from magicgui.widgets import ComboBox, Label, LineEdit, PushButton
 
 from napari_dfc.files import read_image
 from napari_dfc.gui.background import CancellableWorker, Refusal
+from napari_dfc.gui.colors import name_classes
 from napari_dfc.gui.dialogs import ask_for_images, ask_where_to_save
 from napari_dfc.gui.dock import NO_IMAGE, Dock
 from napari_dfc.gui.form import SettingsForm, labeled, preferred_settings, stacked
@@ -20,7 +21,6 @@ from napari_dfc.gui.layers import (
     add_over,
     channel_axes,
     displayed_plane,
-    name_classes,
 )
 from napari_dfc.gui.legend_table import LegendTable
 from napari_dfc.gui.reference_list import ReferenceList

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dfc.gui.background import Progress, Refusal
-from napari_dfc.gui.layers import METADATA_KEY, name_classes
+from napari_dfc.gui.colors import name_classes
+from napari_dfc.gui.layers import METADATA_KEY
 from napari_dfc.gui.worker import LayerRun
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from qtpy.QtCore import QTimer
 
 from napari_dfc.devices import torch_is_loaded
 from napari_dfc.gui.background import Progress, Refusal, ViewerRun
-from napari_dfc.gui.layers import ImagePlane, add_over, finish_labels, hex_colors, new_labels_layer, show_labels
+from napari_dfc.gui.colors import hex_colors
+from napari_dfc.gui.layers import ImagePlane, add_over, finish_labels, new_labels_layer, show_labels
 from napari_dfc.settings import Settings
 
 if TYPE_CHECKING:
@@ -207,12 +208,16 @@ class LayerRun(ViewerRun):
             self._end(f"Not segmented: {result.reason}")
             return
         self.result = result
-        colors = self.inputs.colors(result.numbers_during_run)
+        colors = self._colors_of(result)
         metadata = self.inputs.metadata(result)
         if self.layers:  # made before the first iteration; where they could not be, there is nowhere to go
             for (layer, plane, part), kept in zip(self._places(), metadata, strict=True):
                 finish_labels(layer, plane, result.labels[part], colors=colors, metadata=kept)
         self._end(self._words(result))
+
+    def _colors_of(self, result: Segmentation) -> dict[int, Any] | None:
+        """Colors by which each cluster keeps the look it had; None where the layers keep theirs."""
+        return self.inputs.colors(result.numbers_during_run)
 
     def _words(self, result: Segmentation) -> str:
         """How the run ended, for people."""
