@@ -13,6 +13,7 @@ import napari_dfc as dfc
 from napari_dfc.gui.inputs import gather
 from napari_dfc.gui.layers import METADATA_KEY, image_plane
 from napari_dfc.gui.live_run import LiveRun
+from napari_dfc.gui.outcome import Outcome
 
 Wait = Callable[[LiveRun], LiveRun]
 
@@ -209,3 +210,34 @@ def test_the_maps_of_a_large_run_are_given_back_at_rest_and_it_goes_on_alike(
     qtbot.waitUntil(lambda: run.running, timeout=5000)
     finish(run)
     check_run_again(run, image)
+
+
+def test_locked_classes_and_hand_edits_survive_a_refinement(
+    viewer: ViewerModel, image: Image, qtbot: QtBot, finish: Wait
+) -> None:
+    strokes = strokes_over(viewer, image, FIRST, SECOND)
+    run = finish(run_over(image, viewer, scribbles=strokes))
+    outcome = Outcome(run.layer)
+    outcome.lock(1)
+    was_locked = run.layer.data == 1
+    free = np.argwhere(~was_locked)
+    corner = tuple(free[len(free) // 2])
+    run.layer.data_setitem((np.array([corner[0]]), np.array([corner[1]])), 9)
+    paint(strokes, *THIRD)
+    qtbot.waitUntil(lambda: run.running, timeout=5000)
+    finish(run)
+    assert (run.layer.data[was_locked] == 1).all()
+    assert run.layer.data[corner] == 9
+    assert 7 in run.layer.data
+
+
+def test_own_colors_survive_more_strokes_of_the_same_classes(
+    viewer: ViewerModel, image: Image, qtbot: QtBot, finish: Wait
+) -> None:
+    strokes = strokes_over(viewer, image, FIRST, SECOND)
+    run = finish(run_over(image, viewer, scribbles=strokes))
+    Outcome(run.layer).recolor(2, "#123456")
+    paint(strokes, 1, 40, 30)
+    qtbot.waitUntil(lambda: run.running, timeout=5000)
+    finish(run)
+    np.testing.assert_allclose(run.layer.get_color(2)[:3], np.array([0x12, 0x34, 0x56]) / 255, atol=1e-3)

@@ -95,7 +95,7 @@ def test_undo_and_redo_between_strokes(studio: Studio, image: Image, qtbot: QtBo
 def test_the_memory_for_earlier_results_is_bounded(
     studio: Studio, image: Image, qtbot: QtBot, finish: Wait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_dfc.gui.studio.MOST_BYTES", 1)
+    monkeypatch.setattr("napari_dfc.gui.results.MOST_BYTES", 1)
     strokes = strokes_over(studio, image, FIRST, SECOND)
     run = finish(studio.segment(image, strokes, settings=GROUPS))
     paint(strokes, *THIRD)

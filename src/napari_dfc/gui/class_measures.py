@@ -16,7 +16,14 @@ from napari_dfc.gui.notes import note, noted
 from napari_dfc.gui.pixel_grid import PixelGrid, channels_under
 from napari_dfc.regions import class_objects, measure_regions
 
-__all__ = ["Measuring", "Splitting", "forget_measures", "measures_of", "new_objects_layer", "show_measures"]
+__all__ = [
+    "Measuring",
+    "Splitting",
+    "forget_measures",
+    "measures_of",
+    "new_objects_layer",
+    "show_measures",
+]
 
 
 @dataclass(frozen=True)

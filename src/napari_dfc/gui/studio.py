@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -23,6 +22,7 @@ from napari_dfc.gui.layers import (
     new_scribbles_layer,
     show_labels,
 )
+from napari_dfc.gui.results import EarlierResult, Results
 from napari_dfc.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,21 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Studio"]
 
-#: Results that can be returned to, at most, and the bytes that they may take.
-MOST_RESULTS, MOST_BYTES = 30, 200_000_000
-
 #: How much of the canvas an uncertain spot takes.
 SPOT_SHARE = 0.25
-
-
-class _Earlier(NamedTuple):
-    """A result that can be returned to."""
-
-    labels: bytes
-    dtype: np.dtype[Any]
-    shape: tuple[int, int]
-    colors: dict[int, Any]
-    metadata: dict[str, Any]
 
 
 class Studio:
@@ -91,8 +78,7 @@ class Studio:
         self.viewer = viewer
         self.run: LiveRun | None = None
         self._live = True
-        self._results: list[_Earlier] = []
-        self._place = -1  # of the result that is shown, in these
+        self._results = Results()
         self._count: int | None = None
         self._wanted_count: int | None = None
         self._spots: list[Spot] = []
@@ -211,7 +197,7 @@ class Studio:
         self.let_go()
         run = LiveRun(self.viewer, inputs, settings, live=self.live)
         self.run = run
-        self._results, self._place, self._count, self._spots = [], -1, None, []
+        self._results, self._count, self._spots = Results(), None, []
         self._wanted_count = None
         run.follow(scribbles)
         run.ended.connect(self._keep)
@@ -277,49 +263,43 @@ class Studio:
     @property
     def can_undo(self) -> bool:
         """Whether there is an earlier result in this layer."""
-        return not self.running and self._place > 0
+        return not self.running and self._results.can_go_back
 
     @property
     def can_redo(self) -> bool:
         """Whether `undo` has left a later result."""
-        return not self.running and self._place < len(self._results) - 1
+        return not self.running and self._results.can_go_on
 
     def undo(self) -> None:
         """Return to the result before the last strokes."""
         if self.can_undo:
-            self._return_to(self._place - 1)
+            self._show(self._results.back())
 
     def redo(self) -> None:
         """Take `undo` back."""
         if self.can_redo:
-            self._return_to(self._place + 1)
+            self._show(self._results.on())
 
     def _keep(self, outcome: str) -> None:
+        """A run has ended."""
         run = self.run
         if run is not None and run.result is not None and run.layer is not None:
             result = run.result
-            labels = result.labels
-            colors = run.inputs.colors(result.numbers_during_run)
             (metadata,) = run.inputs.metadata(result)
-            kept = _Earlier(zlib.compress(labels.tobytes(), 1), labels.dtype, labels.shape, colors, metadata)
-            self._results = [*self._results[: self._place + 1], kept][-MOST_RESULTS:]
-            while len(self._results) > 1 and sum(len(each.labels) for each in self._results) > MOST_BYTES:
-                del self._results[0]
-            self._place = len(self._results) - 1
+            self._results.add(result.labels, run.inputs.colors(result.numbers_during_run), metadata)
             self._count, self._spots = result.n_labels, []
             if self._wanted_count is not None:
                 wanted, self._wanted_count = self._wanted_count, None
                 self.show_count(wanted)
         self.changed.emit()
 
-    def _return_to(self, place: int) -> None:
-        run, kept = self.run, self._results[place]
+    def _show(self, earlier: EarlierResult) -> None:
+        run = self.run
         if run is None or run.layer is None or run.layer not in self.viewer.layers:
             self.said.emit("The result's layer was deleted; segment the image once more.")
             return
-        self._place = place
-        labels = np.frombuffer(zlib.decompress(kept.labels), kept.dtype).reshape(kept.shape)
-        finish_labels(run.layer, run.inputs.plane, labels, colors=kept.colors, metadata=kept.metadata)
+        colors, metadata = earlier.colors, earlier.metadata
+        finish_labels(run.layer, run.inputs.plane, earlier.labels, colors=colors, metadata=metadata)
         self.changed.emit()
 
     # ------------------------------------------------------------------ where a stroke helps

@@ -1,0 +1,87 @@
+"""The results that a layer has shown one after the other, to return to."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["EarlierResult", "Results"]
+
+#: Results that can be returned to, at most, and the bytes that they may take.
+MOST_RESULTS, MOST_BYTES = 30, 200_000_000
+
+
+class EarlierResult(NamedTuple):
+    """What a layer showed.
+
+    Parameters
+    ----------
+    packed : bytes
+    dtype, shape
+        Of the labels.
+    colors : dict
+        Of each number.
+    metadata : dict
+        The record that the layer kept.
+    """
+
+    packed: bytes
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    colors: Mapping[int, Any]
+    metadata: Mapping[str, Any]
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """The label map, (H, W)."""
+        return np.frombuffer(zlib.decompress(self.packed), self.dtype).reshape(self.shape)
+
+
+class Results:
+    """Results in their order, kept compressed; the oldest go where they would take too much memory.
+
+    Examples
+    --------
+    >>> results = Results()
+    >>> for number in (1, 2):
+    ...     results.add(np.full((2, 2), number, dtype=np.uint8), {}, {})
+    >>> results.back().labels.tolist(), results.can_go_back, results.can_go_on
+    ([[1, 1], [1, 1]], False, True)
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[EarlierResult] = []
+        self._place = -1  # of the one that is shown
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether there is an earlier one."""
+        return self._place > 0
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether there is a later one."""
+        return self._place < len(self._kept) - 1
+
+    def add(self, labels: NDArray[Any], colors: Mapping[int, Any], metadata: Mapping[str, Any]) -> None:
+        """Another one is shown; later ones than the present are gone."""
+        packed = zlib.compress(np.ascontiguousarray(labels), 1)
+        fresh = EarlierResult(packed, labels.dtype, labels.shape, colors, metadata)
+        self._kept = [*self._kept[: self._place + 1], fresh][-MOST_RESULTS:]
+        while len(self._kept) > 1 and sum(len(each.packed) for each in self._kept) > MOST_BYTES:
+            del self._kept[0]
+        self._place = len(self._kept) - 1
+
+    def back(self) -> EarlierResult:
+        """The one before."""
+        self._place -= 1
+        return self._kept[self._place]
+
+    def on(self) -> EarlierResult:
+        """The one after."""
+        self._place += 1
+        return self._kept[self._place]
