@@ -69,7 +69,7 @@ class Results:
 
     def add(self, labels: NDArray[Any], colors: Mapping[int, Any], metadata: Mapping[str, Any]) -> None:
         """Another one is shown; later ones than the present are gone."""
-        packed = zlib.compress(np.ascontiguousarray(labels), 1)
+        packed = zlib.compress(labels.tobytes(), 1)
         fresh = EarlierResult(packed, labels.dtype, labels.shape, colors, metadata)
         self._kept = [*self._kept[: self._place + 1], fresh][-MOST_RESULTS:]
         while len(self._kept) > 1 and sum(len(each.packed) for each in self._kept) > MOST_BYTES:
