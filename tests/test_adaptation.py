@@ -37,7 +37,7 @@ def model() -> Model:
 def changing(image: np.ndarray, statistics: str, frames: int = 8) -> list[np.ndarray]:
     """A stain that fades; where brightness is scaled by the image, which does not show that, a focus that is lost."""
     if statistics == "reference":
-        return [stained(image, amount) for amount in np.linspace(0, 0.2, frames)]
+        return [stained(image, amount) for amount in 0.03 * np.arange(frames)]
     return [gaussian_filter(image, (width, width, 0)) for width in np.linspace(0, 2, frames)]
 
 
