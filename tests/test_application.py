@@ -402,6 +402,21 @@ def test_smoothing_goes_through_time_and_not_through_depth(network: Path, film: 
     assert "is not what this network made of" in other.stderr
 
 
+def test_adaptation_goes_through_time_and_is_asked_for(network: Path, film: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert call("apply", network, film, "-o", out).exit_code == 0
+    assert "adaptation" not in str(read_labels(out / "film_labels.tif").record)
+    assert "is not what this network made of" in call("apply", network, film, "-o", out, "--adaptation", 2).stderr
+    assert call("apply", network, film, "-o", out, "--adaptation", 2, "--overwrite").exit_code == 0
+    file, data = read_labels(out / "film_labels.tif"), read_image(film).data
+    for depth in range(2):
+        results = dfc.load(network).predict_series(data[:, depth], adaptation=2, channel_axis=0)
+        assert np.array_equal(file.labels[:, depth], [each.labels for each in results])
+    assert (file.record["series"]["adaptation"], file.record["series"]["updates"]) == (2, 0)  # it is noise alone
+    wrong = call("apply", network, film, "-o", out, "--adaptation", 51)
+    assert_refused(wrong, "adaptation is 51; accepted is a whole number of updates from 0")
+
+
 def test_planes_unlike_the_references_are_counted(network: Path, tmp_path: Path) -> None:
     image = read_sample("stained_tissue").image
     tifffile.imwrite(tmp_path / "a.tif", np.stack([image, 255 - image, 255 - image]), photometric="rgb")

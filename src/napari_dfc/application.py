@@ -28,7 +28,7 @@ from napari_dfc.devices import choose_device
 from napari_dfc.files import IMAGE_SUFFIXES, ImageFile, read_labels, write_labels
 from napari_dfc.legend import Legend
 from napari_dfc.model import MOST_DRIFT, Model, load
-from napari_dfc.series import check_smoothing
+from napari_dfc.series import check_adaptation, check_smoothing
 from napari_dfc.stacks import StackFile, open_image
 from napari_dfc.whole_files import discard_leftovers, write_whole
 
@@ -53,6 +53,7 @@ class Job:
     overwrite : bool
         Replace results, also those of this network.
     smoothing : float
+    adaptation : int
         Of time series; see `predict_series`.
     """
 
@@ -63,6 +64,7 @@ class Job:
     threads: int = 0
     overwrite: bool = False
     smoothing: float = 0.0
+    adaptation: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,10 +157,11 @@ def apply(job: Job, sources: Sequence[Path], targets: Sequence[Path], jobs: int 
     Raises
     ------
     OSError, ValueError
-        As `load` and `check_smoothing`, or a device that is not there, before the first image. What goes wrong with an
-        image is in what is yielded.
+        As `load`, `check_smoothing` and `check_adaptation`, or a device that is not there, before the first image. What
+        goes wrong with an image is in what is yielded.
     """
     check_smoothing(job.smoothing)
+    check_adaptation(job.adaptation)
     choose_device(job.device)
     for folder in {target.parent for target in targets}:
         discard_leftovers(folder)
@@ -327,12 +330,14 @@ def _of_stack(model: Model, job: Job, file: StackFile) -> _Labeled:
     """The planes one after the other; only their label maps are kept."""
     labels: NDArray[np.unsignedinteger[Any]] | None = None
     drifts = np.full(file.shape, np.nan)
+    updates = 0
     digest = hashlib.sha256()
     with file.reading() as read:
         for places in file.series():
             results = model.predict_series(
                 map(read, places),
                 smoothing=job.smoothing,
+                adaptation=job.adaptation,
                 channel_axis=file.channel_axis,
                 statistics=job.statistics,
                 device=job.device,
@@ -344,6 +349,7 @@ def _of_stack(model: Model, job: Job, file: StackFile) -> _Labeled:
                     dtype = np.min_scalar_type(max(model.legend.numbers))
                     labels = np.zeros((*file.shape, *result.labels.shape), dtype=dtype)
                 labels[place], drifts[place] = result.labels, result.drift
+                updates += result.record["series"].get("updates", 0)
                 digest.update(result.record["image"]["sha256"].encode())
     assert labels is not None  # a stack has a plane
     drift, note = float(drifts.mean()), _note_of_stack(drifts)
@@ -351,6 +357,8 @@ def _of_stack(model: Model, job: Job, file: StackFile) -> _Labeled:
     known = {"image": image, "drift": None if np.isnan(drift) else drift, "note": note}
     by_plane = [None if np.isnan(each) else each for each in drifts.ravel().tolist()]
     series = {"axes": file.axes, "smoothing": job.smoothing, "drift": by_plane}
+    if job.adaptation:
+        series.update(adaptation=job.adaptation, updates=updates)
     record = {**result.record, **known, "series": series}
     return _Labeled(labels, f"{file.axes}YX", record, drift, note)
 
@@ -387,12 +395,15 @@ def _kept(model: Model, job: Job, source: Path, target: Path) -> Applied:
 def _source(path: Path, job: Job) -> dict[str, Any]:
     """By which it is known again whether an image is still the one that was segmented."""
     state = path.stat()
+    # only where it is asked for: what was written without is still known again
+    adaptation = {"adaptation": job.adaptation} if job.adaptation else {}
     return {
         "name": path.name,
         "bytes": state.st_size,
         "changed": state.st_mtime_ns,
         "channel_axis": job.channel_axis,
         "smoothing": job.smoothing,
+        **adaptation,
     }
 
 

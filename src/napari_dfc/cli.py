@@ -200,6 +200,13 @@ def apply(
             "the frame before, which makes it flicker less in noise; 0 to below 1."
         ),
     ] = 0.0,
+    adaptation: Annotated[
+        int,
+        typer.Option(
+            help="Of time series: updates of a copy of the network on each frame whose scene has changed, so that it "
+            "follows slow changes; frames that are alike but for noise get none. 0 to 50; 5 is a good start."
+        ),
+    ] = 0,
     jobs: Annotated[int, typer.Option(help="Processes at once; 0 takes one for each processor core.", min=0)] = 1,
     device: Annotated[DeviceName, typer.Option(help="Where it is computed.")] = "auto",
     channel_axis: Annotated[
@@ -236,7 +243,7 @@ def apply(
         _refuse_twice(targets)
         _refuse_inputs(targets, sources)
         jobs = jobs or os.cpu_count() or 1
-        job = Job(model, statistics, channel_axis, device, 1 if jobs > 1 else 0, overwrite, smoothing)
+        job = Job(model, statistics, channel_axis, device, 1 if jobs > 1 else 0, overwrite, smoothing, adaptation)
         console = Console(stderr=True)
         made = apply_to(job, sources, targets, jobs)
         shown = track(

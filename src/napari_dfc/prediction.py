@@ -19,7 +19,16 @@ from napari_dfc.settings import Padding
 from napari_dfc.strips import TILE
 from napari_dfc.winograd import StripConvolution, transformed_kernel
 
-__all__ = ["Block", "DeviceConvolution", "FixedNetwork", "Picture", "Predictor", "Statistics"]
+__all__ = [
+    "Block",
+    "DeviceConvolution",
+    "Features",
+    "FixedNetwork",
+    "Picture",
+    "Predictor",
+    "Statistics",
+    "drift_between",
+]
 
 #: Rows and columns of a block. Blocks lie on a grid that starts at the image's corner, whatever part is asked for: so a
 #: pixel's response is computed in the same way, and is the same bit for bit, in every part that holds it.
@@ -68,6 +77,18 @@ class Statistics(NamedTuple):
     means: tuple[Tensor, ...]
     variances: tuple[Tensor, ...]
     covariance: Tensor
+
+
+class Features(NamedTuple):
+    """How the features of a picture are spread, those that the classifier sees; as float64 on the CPU.
+
+    Parameters
+    ----------
+    mean, variance : (p,) Tensor
+    """
+
+    mean: Tensor
+    variance: Tensor
 
 
 class FixedNetwork(NamedTuple):
@@ -190,7 +211,7 @@ class Predictor:
         return (moments,)
 
     def drift(self, seen: tuple[Moments, ...]) -> float:
-        r"""How little the features of a picture have in common with those that the fixed statistics were taken of.
+        """How unlike the features of a picture are to those that the fixed statistics were taken of.
 
         Parameters
         ----------
@@ -200,29 +221,12 @@ class Predictor:
         Returns
         -------
         float
-            From 0, the same, to 1, nothing.
-
-        Notes
-        -----
-        Each feature is taken to be normally distributed, there with deviation :math:`s` and here with deviation
-        :math:`t` about a mean that lies :math:`m` away. Their overlap (Bhattacharyya's coefficient) is
-
-        .. math:: \sqrt{2 s t / (s^2 + t^2)} \; e^{-m^2 / 4 (s^2 + t^2)}
-
-        and the drift is 1 less the mean overlap.
-
-        References
-        ----------
-        A. Bhattacharyya, "On a measure of divergence between two statistical populations defined by their probability
-        distributions", Bulletin of the Calcutta Mathematical Society, 1943.
+            See `drift_between`.
         """
         (here,) = seen
         here.finish()
-        there, now = self._fixed.variances[-1] + Normalization.epsilon, here.variance + Normalization.epsilon
-        both = there + now
-        shift = here.mean - self._fixed.means[-1]
-        overlap = torch.sqrt(2 * torch.sqrt(there * now) / both) * torch.exp(-shift.square() / (4 * both))
-        return float(1 - overlap.nan_to_num(nan=0.0).mean())  # no number where values are beyond all bounds
+        there = Features(self._fixed.means[-1], self._fixed.variances[-1])
+        return drift_between(there, Features(here.mean, here.variance))
 
     def _fix(self, component: Component, mean: Tensor, variance: Tensor) -> None:
         scale = component.scale.cpu().double() * inverse_deviation(variance)
@@ -338,6 +342,47 @@ class Predictor:
     def _ready(self, values: Tensor) -> Tensor:
         """A result of float64 arithmetic, which not every device has, for use on the device."""
         return values.to(self._dtype).to(self._device)
+
+
+def drift_between(there: Features, here: Features) -> float:
+    r"""How little the features of two pictures have in common, where one network sees both.
+
+    Parameters
+    ----------
+    there, here : Features
+
+    Returns
+    -------
+    float
+        From 0, the same, to 1, nothing.
+
+    Notes
+    -----
+    Each feature is taken to be normally distributed, there with deviation :math:`s` and here with deviation
+    :math:`t` about a mean that lies :math:`m` away. Their overlap (Bhattacharyya's coefficient) is
+
+    .. math:: \sqrt{2 s t / (s^2 + t^2)} \; e^{-m^2 / 4 (s^2 + t^2)}
+
+    and the drift is 1 less the mean overlap.
+
+    References
+    ----------
+    A. Bhattacharyya, "On a measure of divergence between two statistical populations defined by their probability
+    distributions", Bulletin of the Calcutta Mathematical Society, 1943.
+
+    Examples
+    --------
+    >>> import torch
+    >>> one = Features(torch.zeros(2), torch.ones(2))
+    >>> other = Features(torch.tensor([0.0, 2.0]), torch.ones(2))  # the second lies two deviations away
+    >>> round(drift_between(one, other), 3)  # (1 - exp(-4 / 8)) / 2
+    0.197
+    """
+    before, now = there.variance + Normalization.epsilon, here.variance + Normalization.epsilon
+    both = before + now
+    shift = here.mean - there.mean
+    overlap = torch.sqrt(2 * torch.sqrt(before * now) / both) * torch.exp(-shift.square() / (4 * both))
+    return float(1 - overlap.nan_to_num(nan=0.0).mean())  # no number where values are beyond all bounds
 
 
 class DeviceConvolution:

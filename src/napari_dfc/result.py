@@ -24,7 +24,7 @@ from napari_dfc.legend import Legend
 from napari_dfc.memory import Plan
 from napari_dfc.network import Ensemble, Network
 from napari_dfc.pieces import KeptPieces
-from napari_dfc.prediction import Picture, Statistics
+from napari_dfc.prediction import Features, Picture, Statistics
 from napari_dfc.settings import Settings
 from napari_dfc.uncertainty import Spot, uncertain_spots
 
@@ -359,7 +359,9 @@ class KeptResponse:
     statistics: tuple[Statistics, ...] | None = None  # of each network; by default those of this image
 
     cancelled: Callable[[], bool] = lambda: False
-    _drift: list[float] = field(default_factory=list, repr=False)  # once the blocks have gone over the whole image
+    # once the blocks have gone over the whole image
+    _drift: list[float] = field(default_factory=list, repr=False)
+    _features: list[Features] = field(default_factory=list, repr=False)
 
     def winners(self) -> NDArray[np.integer[Any]]:
         """The channel that wins at each pixel, (H, W).
@@ -429,6 +431,18 @@ class KeptResponse:
                 pass
         return self._drift[0]
 
+    @property
+    def features(self) -> tuple[Features, ...]:
+        """How the features of each network are spread over the image; found on the way, as `drift`."""
+        if not self._features:
+            for _ in self._blocks():
+                pass
+        return tuple(self._features)
+
+    def adapted(self, weights: Mapping[str, Tensor], statistics: tuple[Statistics, ...] | None) -> KeptResponse:
+        """The response to the same image with other weights and statistics."""
+        return replace(self, weights=weights, statistics=statistics, _drift=[], _features=[])
+
     def _blocks(self) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
         """Rows, columns and softmax of every block of the image."""
         image, mask = tensors_of(self.plane, self.device)
@@ -442,7 +456,8 @@ class KeptResponse:
             torch.no_grad(),
         ):
             if self.statistics is None:
-                predictor.measure(picture)
+                measured = predictor.measure(picture)
+                self._features[:] = [Features(each.means[-1], each.variances[-1]) for each in measured]
             else:
                 predictor.use(self.statistics)
             seen = None if self.statistics is None else predictor.watch()
@@ -450,6 +465,7 @@ class KeptResponse:
                 yield block.rows, block.columns, block.values.softmax(-1).cpu().numpy()
             if seen is not None:
                 self._drift[:] = [predictor.drift(seen)]
+                self._features[:] = [Features(each.mean, each.variance) for each in seen]
 
 
 def best_of(

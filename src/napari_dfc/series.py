@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import gaussian_filter
 
+from napari_dfc.adaptation import MOST_UPDATES, Adaptation
 from napari_dfc.images import Plane
+from napari_dfc.noise import unchanged
 from napari_dfc.result import KeptProbabilities, KeptResponse, Segmentation, best_of
 
 if TYPE_CHECKING:
     from napari_dfc.model import Model
 
-__all__ = ["check_smoothing", "predict_series", "unchanged"]
-
-#: Width of the Gaussian over which two frames are compared, in pixels.
-SIGMA = 1.0
-
-#: Deviations of the noise by which the same thing may differ between two frames.
-MOST_DEVIATIONS = 3.0
+__all__ = ["check_adaptation", "check_smoothing", "predict_series"]
 
 
 def predict_series(
@@ -31,6 +25,7 @@ def predict_series(
     frames: Iterable[ArrayLike | tuple[ArrayLike, ...]],
     *,
     smoothing: float = 0.0,
+    adaptation: int = 0,
     mask: ArrayLike | None = None,
     channel_axis: int | None = None,
     statistics: Literal["reference", "image"] = "reference",
@@ -49,7 +44,13 @@ def predict_series(
         gives one after the other, such as a video's reader. A frame is taken when the result before it was.
     smoothing : float
         From 0 to below 1. Where the image has not changed, a pixel takes this share of its probabilities from the
-        frame before, which makes it flicker less in noise. 0: every frame is as `Model.predict` gives it.
+        frame before, which makes it flicker less in noise. With neither this nor `adaptation`, every frame is as
+        `Model.predict` gives it.
+    adaptation : int
+        Updates of a copy of the network, from 0 to 50, on each frame that shows another scene than the one on which it
+        was updated before; five are a good start. So it follows what changes slowly, such as staining, focus or what
+        there is to see. Frames that are alike but for noise get none, and the same labels as without; what jumps at
+        once is not followed. See `napari_dfc.adaptation.Adaptation`.
     mask : (H, W) array of bool, optional
         True where a pixel takes part, the same for all frames.
     channel_axis : int, optional
@@ -65,8 +66,8 @@ def predict_series(
     Raises
     ------
     TypeError, ValueError
-        As `Model.predict`, with the number of the frame; no frame, frames of several sizes, or a smoothing out of
-        range. What the frames' source raises is passed on.
+        As `Model.predict`, with the number of the frame; no frame, frames of several sizes, a smoothing or an
+        adaptation out of range. What the frames' source raises is passed on.
 
     Notes
     -----
@@ -92,11 +93,12 @@ def predict_series(
     True
     """
     check_smoothing(smoothing)
+    check_adaptation(adaptation)
     if not isinstance(frames, Iterable):
         raise TypeError(f"frames is of type {type(frames).__name__}; accepted are an array or any iterable of images")
     options = {"mask": mask, "channel_axis": channel_axis, "statistics": statistics}
     engine = {"device": device, "threads": threads, "cancelled": cancelled}
-    return _results(model, frames, smoothing, name, {**options, **engine})
+    return _results(model, frames, _Continuity(model, smoothing, adaptation, name), {**options, **engine})
 
 
 def check_smoothing(smoothing: float) -> None:
@@ -105,10 +107,19 @@ def check_smoothing(smoothing: float) -> None:
         raise ValueError(f"smoothing is {smoothing}; accepted is a number from 0 to below 1")
 
 
+def check_adaptation(adaptation: int) -> None:
+    """Raise a ValueError where it is no number of updates."""
+    whole = isinstance(adaptation, int | np.integer) and not isinstance(adaptation, bool)
+    if not whole or not 0 <= adaptation <= MOST_UPDATES:
+        raise ValueError(
+            f"adaptation is {adaptation!r}; accepted is a whole number of updates from 0, which leaves the network as "
+            f"it is, to {MOST_UPDATES}"
+        )
+
+
 def _results(
-    model: Model, frames: Iterable[Any], smoothing: float, name: str, options: dict[str, Any]
+    model: Model, frames: Iterable[Any], continuity: _Continuity, options: dict[str, Any]
 ) -> Iterator[Segmentation]:
-    before: tuple[Plane, NDArray[np.float32]] | None = None
     shape: tuple[int, int] | None = None
     for number, frame in enumerate(frames, 1):
         try:
@@ -119,87 +130,46 @@ def _results(
                 raise ValueError(f"the image has {there} and frame 1 has {wanted}; accepted is one size for all")
         except (TypeError, ValueError) as error:
             raise type(error)(f"frame {number}: {error}") from error
-        if smoothing:
-            before, found = _smoothed(model, response, before, smoothing, name)
-        else:
-            found = model.result_of(response, response.winners(), name)
-        yield replace(found, record={**found.record, "series": {"frame": number, "smoothing": smoothing}})
+        found = continuity.result(response)
+        yield replace(found, record={**found.record, "series": {"frame": number, **continuity.record()}})
     if shape is None:
         raise ValueError("there is no frame; accepted is one or more")
 
 
-def _smoothed(
-    model: Model,
-    response: KeptResponse,
-    before: tuple[Plane, NDArray[np.float32]] | None,
-    smoothing: float,
-    name: str,
-) -> tuple[tuple[Plane, NDArray[np.float32]], Segmentation]:
-    """A frame's result, and what the next frame needs of it."""
-    shares = response.shares()
-    if before is not None:
-        still = unchanged(before[0], response.plane)
-        shares[still] += smoothing * (before[1][still] - shares[still])
-    found = model.result_of(response, shares.argmax(-1), name)
-    kept = KeptProbabilities(*best_of(shares, response.known))
-    return (response.plane, shares), replace(found, _response=kept)
+class _Continuity:
+    """What a frame's result takes from the frames before it."""
 
+    def __init__(self, model: Model, smoothing: float, adaptation: int, name: str) -> None:
+        self._model, self._smoothing, self._n_updates, self._name = model, smoothing, int(adaptation), name
+        self._adaptation = Adaptation(self._n_updates) if adaptation else None
+        self._before: tuple[Plane, NDArray[np.float32]] | None = None  # a frame, and its probabilities
 
-def unchanged(before: Plane, after: Plane) -> NDArray[np.bool_]:
-    r"""Where two frames show the same, but for noise.
+    def result(self, response: KeptResponse) -> Segmentation:
+        """Of a frame."""
+        if not self._smoothing and self._adaptation is None:
+            return self._model.result_of(response, response.winners(), self._name)
+        still = np.zeros(response.plane.shape, dtype=bool)
+        if self._before is not None:
+            still = unchanged(self._before[0], response.plane)
+        if self._adaptation is None:
+            shares = response.shares()
+        else:
+            held = np.full(still.shape, -1, dtype=np.int64)
+            if self._before is not None:
+                held[still] = self._before[1][still].argmax(-1)
+            shares = self._adaptation.shares(response, held)
+        if self._before is not None and self._smoothing:
+            shares[still] += self._smoothing * (self._before[1][still] - shares[still])
+        self._before = response.plane, shares
+        found = self._model.result_of(response, shares.argmax(-1), self._name)
+        return replace(found, _response=KeptProbabilities(*best_of(shares, response.known)))
 
-    Parameters
-    ----------
-    before, after : Plane
-        Of one size, with the same channels.
-
-    Returns
-    -------
-    (H, W) ndarray of bool
-        False where one of them is masked.
-
-    Notes
-    -----
-    The difference :math:`d` of the frames has the noise's deviation :math:`s`, which the differences of neighbors
-    along both axes tell although things have moved (where no frame is masked, nor both are at the darkest or brightest
-    value of all, as where light was clipped):
-
-    .. math:: s = \operatorname{median} |d_{y,x} - d_{y,x+1} - d_{y+1,x} + d_{y+1,x+1}| / (2 \cdot 0.6745)
-
-    Behind a Gaussian of deviation :math:`g`, white noise has the deviation :math:`s / (2 \sqrt{\pi} g)`. Where the
-    difference behind it is no larger than three times that, in every channel, nothing has changed.
-
-    References
-    ----------
-    D. L. Donoho, I. M. Johnstone, "Ideal spatial adaptation by wavelet shrinkage", Biometrika, 1994.
-
-    Examples
-    --------
-    >>> from napari_dfc.images import prepare
-    >>> first = np.zeros((6, 40))
-    >>> second = first.copy()
-    >>> second[:, 30:] = 1
-    >>> one, other = (prepare(each, scaling="published") for each in (first, second))
-    >>> unchanged(one, other)[3, [5, 20, 35]].tolist()
-    [True, True, False]
-    """
-    still = np.ones(after.shape, dtype=bool)
-    for mask in (before.mask, after.mask):
-        if mask is not None:
-            still &= mask
-    usable = still.copy()
-    for one, other in zip(before.values, after.values, strict=True):
-        clipped = ((one == one.min()) & (other == other.min())) | ((one == one.max()) & (other == other.max()))
-        difference = other - one
-        deviation = _deviation(difference, usable & ~clipped)
-        smooth = gaussian_filter(difference, SIGMA)
-        still &= np.abs(smooth) <= MOST_DEVIATIONS * deviation / (2 * math.sqrt(math.pi) * SIGMA)
-    return still
-
-
-def _deviation(difference: NDArray[np.floating[Any]], usable: NDArray[np.bool_]) -> float:
-    """Of the white noise in a map (H, W), by the pixels that are usable; 0 where these are too few to tell."""
-    twofold = np.diff(np.diff(difference, axis=0), axis=1)
-    squares = usable[:-1, :-1] & usable[1:, :-1] & usable[:-1, 1:] & usable[1:, 1:]
-    noise = np.abs(twofold[squares])
-    return float(np.median(noise)) / (2 * 0.6745) if noise.size else 0.0
+    def record(self) -> dict[str, Any]:
+        """What was asked for, and what was done on the latest frame."""
+        if self._adaptation is None:
+            return {"smoothing": self._smoothing}
+        return {
+            "smoothing": self._smoothing,
+            "adaptation": self._n_updates,
+            "updates": self._adaptation.updates,
+        }

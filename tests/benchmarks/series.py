@@ -3,15 +3,18 @@
 Sections: a network is trained on the first two sections of VNC, from 3 strokes a class drawn from the ground truth, and
 applied to the other eight, beside a random forest on the same strokes. Time series: 20 frames made of one image with
 known truth, which drifts by fractions of a pixel, fades to half its brightness and has noise of its own in every frame;
-once more, it also blurs and is lit ever less evenly. The network is trained on the first frame. Flicker counts pixels
-whose truth is the same in both frames. Needs the images in shared/data.
+once more, it also blurs and is lit ever less evenly. The network is trained on the first frame. Adaptation: the same
+scenes, and others in which another part of the image comes into view, the brightness jumps, or nothing changes but
+noise. Flicker counts pixels whose truth is the same in both frames. Needs the images in shared/data.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,12 @@ WAYS = {
     "image, smoothed": ("image", 0.5),
 }
 
+#: Updates on a frame.
+UPDATES = (0, 5)
+
+#: Side of the window that pans over a scene, in pixels.
+WINDOW = 180
+
 COLORS = np.array([[0, 0, 0], [60, 60, 60], [230, 159, 0], [0, 158, 115], [204, 121, 167]], dtype=np.uint8)
 
 
@@ -74,6 +83,49 @@ def filmed(scene: Micrograph, blur: float, uneven: float, seed: int = 0) -> tupl
     return frames, np.stack(truths)
 
 
+def photographed(image: NDArray, random: np.random.Generator) -> NDArray:
+    """A frame with the noise of light and camera."""
+    image = random.poisson(image * PHOTONS / 255) * 255 / PHOTONS + random.normal(0, READ_NOISE, image.shape)
+    return image.round().clip(0, 255).astype(np.uint8)
+
+
+def panned(scene: Micrograph, seed: int = 0) -> tuple[list[NDArray], NDArray]:
+    """Frames, ever darker, of a window that moves from where the rarer classes have least to where they have most."""
+    random = np.random.default_rng(seed)
+    values, counts = np.unique(scene.classes, return_counts=True)
+    rare = np.pad(scene.classes != values[counts.argmax()], ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    inside = rare[WINDOW:, WINDOW:] - rare[:-WINDOW, WINDOW:] - rare[WINDOW:, :-WINDOW] + rare[:-WINDOW, :-WINDOW]
+    start, end = (np.array(np.unravel_index(where, inside.shape)) for where in (inside.argmin(), inside.argmax()))
+    frames, truths = [], []
+    for age in np.linspace(0, 1, N_FRAMES):
+        top, left = np.round(start + (end - start) * age).astype(int)
+        view = slice(top, top + WINDOW), slice(left, left + WINDOW)
+        frames.append(photographed(scene.image[view] * (1 - 0.5 * age), random))
+        truths.append(scene.classes[view])
+    return frames, np.stack(truths)
+
+
+def standing(scene: Micrograph, light: Callable[[float], float] | None, seed: int = 0) -> tuple[list[NDArray], NDArray]:
+    """Frames of a scene that stays where it is, lit as its age from 0 to 1 says; all the same one where it doesn't."""
+    random = np.random.default_rng(seed)
+    image = scene.image.astype(float)
+    first = photographed(image, random)
+    ages = np.linspace(0, 1, N_FRAMES)
+    frames = [first if light is None else photographed(image * light(age), random) for age in ages]
+    return frames, np.stack([scene.classes] * N_FRAMES)
+
+
+#: What happens to a scene that a network is to follow.
+FILMS: dict[str, Callable[[Micrograph], tuple[list[NDArray], NDArray]]] = {
+    "the same frame": partial(standing, light=None),
+    "noise alone": partial(standing, light=lambda age: 1.0),
+    "half the light from the middle on": partial(standing, light=lambda age: 1.0 if age < 0.5 else 0.5),
+    "drifts and fades": partial(filmed, blur=0.0, uneven=0.0),
+    "also blurs, uneven light": partial(filmed, blur=2.0, uneven=0.3),
+    "pans and fades": panned,
+}
+
+
 def judged(labels: Sequence[NDArray], truths: NDArray, seconds: float) -> dict[str, Any]:
     """Class mean IoU of every frame, flicker where the truth stays, and seconds a frame."""
     ious = [class_mean_iou(each, truth) for each, truth in zip(labels, truths, strict=True)]
@@ -87,6 +139,17 @@ def by_network(model: Callable[[], Model], frames: Sequence[NDArray], truths: ND
     began = time.perf_counter()
     labels = [each.labels for each in network.predict_series(frames, **options)]
     return judged(labels, truths, time.perf_counter() - began)
+
+
+def by_adapted(model: Callable[[], Model], frames: Sequence[NDArray], truths: NDArray, **options: Any) -> dict:
+    """The same, with the frames on which the network was updated and the labels, by which others are compared."""
+    network = model()
+    began = time.perf_counter()
+    found = list(network.predict_series(frames, **options))
+    labels, seconds = [each.labels for each in found], time.perf_counter() - began
+    updated = sum(each.record["series"].get("updates", 0) > 0 for each in found)
+    digest = hashlib.sha256(np.stack(labels).tobytes()).hexdigest()
+    return {**judged(labels, truths, seconds), "updated": updated, "labels": digest}
 
 
 def features_of(image: NDArray) -> NDArray:
@@ -131,6 +194,33 @@ def draw_sheet(path: Path, sections: Sequence[Micrograph], model: Model, engine:
             axes[row, column].set_axis_off()
         axes[0, column].set_title(f"{each.name}: {class_mean_iou(result.labels, each.classes):.2f}")
     figure.savefig(path, dpi=100)
+
+
+def adapted_table(root: Path, preset: str, engine: dict[str, Any], fresh: bool, results: Results) -> str:
+    """What a network makes of every film with and without updates."""
+    rows = []
+    for (collection, name), words in product(SCENES, FILMS):
+        (scene,) = [each for each in micrographs(collection, root) if each.name == name]
+        frames, truths = FILMS[words](scene)
+        frames, truths = frames[::2], truths[::2]
+        kind = getattr(FILMS[words], "func", panned).__name__  # with the same first frame in all its films
+        first = Micrograph(name, frames[0], truths[0])
+        model = cache(partial(trained, f"{name}-{kind}", [first], preset, engine, fresh))
+        for statistics in ("reference", "image"):
+            plain = ""
+            for updates in UPDATES:
+                measure = partial(
+                    by_adapted, model, frames, truths, statistics=statistics, adaptation=updates, **engine
+                )
+                found = results.get(f"{name}, {words}, {statistics}, {updates} updates", measure)
+                plain = plain or found["labels"]
+                ious = found["ious"]
+                figures = [f"{each:.3f}" for each in (ious[0], ious[-1], np.mean(ious))]
+                same = "all" if found["labels"] == plain else ""
+                figures += [f"{found['flicker']:.4f}", found["updated"], same, f"{found['seconds']:.2f}"]
+                rows.append([collection, words, statistics, updates, *figures])
+    head = ["", "the scene", "statistics", "updates", "first", "last", "mean", "flicker", "updated frames"]
+    return table([*head, "labels as without", "seconds a frame"], rows)
 
 
 def main() -> None:
@@ -182,6 +272,16 @@ def main() -> None:
                 rows.append([collection, change, words, *figures, f"{found['flicker']:.4f}", f"{found['seconds']:.2f}"])
     print("\nTime series\n")
     print(table(["", "the scene", "statistics", "first", "last", "mean", "flicker", "seconds a frame"], rows))
+    print("\nAdaptation\n")
+    print(adapted_table(given.root, given.preset, engine, given.fresh, results))
+    rows = []
+    for statistics, updates in product(("reference", "image"), UPDATES):
+        words = f"VNC, {statistics}, {updates} updates"
+        measure = partial(by_adapted, of_sections, images, truths, statistics=statistics, adaptation=updates, **engine)
+        found = results.get(words, measure)
+        rows.append([statistics, updates, f"{np.mean(found['ious']):.3f}", f"{found['flicker']:.3f}", found["updated"]])
+    print("\nThe same on the sections\n")
+    print(table(["statistics", "updates", "mean", "flicker", "updated frames"], rows))
 
 
 if __name__ == "__main__":
