@@ -322,7 +322,7 @@ def test_measures_are_shown_under_the_mouse_and_in_the_table(layer: Labels, tmp_
         outcome.save_table(tmp_path / "cells.csv")
 
 
-@pytest.mark.parametrize("change", ["merge", "paint", "data", "behind"])
+@pytest.mark.parametrize("change", ["merge", "paint", "swap", "data", "behind"])
 def test_measures_of_other_labels_are_forgotten(outcome: Outcome, change: str) -> None:
     outcome.measure()
     layer = outcome.layer
@@ -331,6 +331,10 @@ def test_measures_of_other_labels_are_forgotten(outcome: Outcome, change: str) -
         outcome.merge(3, 2)
     elif change == "paint":
         layer.paint((0, 5), 3)
+    elif change == "swap":  # as many pixels of every class as before
+        layer.brush_size = 1
+        layer.paint((0, 3), 3)
+        layer.paint((0, 2), 1)
     elif change == "data":
         layer.data = CELLS[:2]
     else:
