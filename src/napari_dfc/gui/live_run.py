@@ -72,14 +72,7 @@ class LiveRun(LayerRun):
         self._waiting: tuple[Any, ...] | None = None  # for the run, which is not ready for it
         self._colored: tuple[int, ...] | None = None
         self._finished: dict[int, int] = {}  # the numbers of the last result, and those in its previews
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(STROKE_PAUSE)
-        self._timer.timeout.connect(self._strokes_changed)
-        self._retry = QTimer()
-        self._retry.setSingleShot(True)
-        self._retry.setInterval(STROKE_PAUSE)
-        self._retry.timeout.connect(self._deliver)
+        self._turn = 0  # grows with every change of the strokes
         super().__init__(viewer, inputs, settings)
         self.inputs: RunInputs = inputs
         if inputs.stroke_layer is not None:
@@ -101,8 +94,7 @@ class LiveRun(LayerRun):
 
     def unfollow(self) -> None:
         """Take no more strokes."""
-        self._timer.stop()
-        self._retry.stop()
+        self._turn += 1
         if self.strokes_layer is not None:
             for event in self._events_of(self.strokes_layer):
                 event.disconnect(self._wait_for_more)
@@ -147,7 +139,9 @@ class LiveRun(LayerRun):
 
     def _wait_for_more(self) -> None:
         if self.live:
-            self._timer.start()
+            self._turn += 1
+            turn = self._turn
+            QTimer.singleShot(STROKE_PAUSE, lambda: self._strokes_changed() if turn == self._turn else None)
 
     def _strokes_changed(self) -> None:
         strokes = self._strokes()
@@ -176,7 +170,7 @@ class LiveRun(LayerRun):
         if self._waiting is None or (self._run is None and not self.running):
             return
         if not self.running and self._worker.is_running:  # it was stopped, and its iteration is not over yet
-            self._retry.start()
+            QTimer.singleShot(STROKE_PAUSE, self._deliver)
             return
         if self._run is not None:
             self._run.send(*self._waiting)
