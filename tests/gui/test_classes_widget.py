@@ -314,10 +314,11 @@ def test_another_layer_chosen_while_one_is_counted(
     widget: ClassesWidget, viewer: ViewerModel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(classes_widget, "FEW_PIXELS", 10)
-    first = viewer.add_labels(CELLS.copy())
+    first = viewer.add_labels(-CELLS.astype(np.int8))
     second = viewer.add_labels(np.full((4, 6), 7, np.uint8))
     widget.labels.value = second
     qtbot.waitUntil(lambda: shown(widget, NAME) == ["class 7"], timeout=20_000)
+    assert not widget.hint.visible
     viewer.layers.remove(second)
     viewer.layers.remove(first)
     assert widget.outcome is None
@@ -355,8 +356,20 @@ def test_who_closes_the_dock_meanwhile_gets_no_layer(
     qtbot.waitUntil(lambda: not worker.is_running, timeout=20_000)
     QApplication.processEvents()
     assert list(viewer.layers) == [layer]
+    viewer.add_labels(CELLS)  # nobody listens any more
     assert widget.outcome is None
-    layer.data = CELLS[:2]  # nobody listens any more
+
+
+def test_what_was_chosen_in_another_layer_is_not_chosen(
+    widget: ClassesWidget, viewer: ViewerModel, layer: Labels
+) -> None:
+    former, told = widget.outcome, []
+    former.changed.connect(lambda: told.append(1))
+    widget.table.choose(3)
+    widget.labels.value = viewer.add_labels(CELLS, name="other")
+    assert widget.table.chosen == []
+    layer.data = CELLS[:2]
+    assert told == []
 
 
 @pytest.mark.parametrize(
@@ -424,6 +437,7 @@ class TestWindow:
         assert not layer.show_selected_label
         layer.data = CELLS[:2]
         window.add_labels(CELLS)
+        assert widget.outcome is None
 
     def test_closing_the_viewer_while_counting(
         self, make_napari_viewer: Callable[..., napari.Viewer], monkeypatch: pytest.MonkeyPatch

@@ -64,8 +64,7 @@ class LegendTable(QTableWidget):
             self._make_rows(len(legend))
         for row, entry in enumerate(legend):
             for column, words in enumerate(self.words(entry)):
-                if self.item(row, column).text() != words:  # a name that is being typed stays
-                    self.item(row, column).setText(words)
+                self.item(row, column).setText(words)  # Qt does nothing where it is the same: what is being typed stays
             self.show_color(self.item(row, COLOR), entry)
         blocker.unblock()
         rows = min(len(legend), MOST_ROWS)
