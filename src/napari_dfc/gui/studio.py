@@ -351,7 +351,7 @@ class Studio:
         camera.center = tuple(center)
         pixel = float(np.abs(plane.layer.scale[list(plane.axes)]).mean())
         size = max(spot.height, spot.width, 24) * pixel
-        camera.zoom = SPOT_SHARE * min(canvas) / size
+        camera.zoom = max(camera.zoom, SPOT_SHARE * min(canvas) / size)
         layer = self.run.strokes_layer
         if layer is None or layer not in self.viewer.layers:
             layer = self.new_scribbles(plane)
