@@ -198,7 +198,6 @@ def put(*path: Any) -> Callable[[dict[str, Any]], None]:
         (without("versions"), "'versions' missing"),
         (put("references", 0, "sha256", "x"), "sha256 is no digest"),
     ],
-    ids=str,
 )
 def test_a_document_that_cannot_be_is_refused(change: Callable[[dict[str, Any]], None], words: str) -> None:
     document = json.loads(json.dumps(DOCUMENT))
