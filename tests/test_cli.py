@@ -111,6 +111,40 @@ def test_strokes_give_their_classes(image: Path, out: Path, tmp_path: Path) -> N
     np.testing.assert_array_equal(tifffile.imread(out / "labels.tif"), expected.labels)
 
 
+def test_a_region_is_a_file_or_a_word(image: Path, out: Path, tmp_path: Path) -> None:
+    region = np.zeros((48, 56), np.uint8)
+    region[10:40, 20:50] = 7
+    region[20:24, 20:30] = 0
+    tifffile.imwrite(tmp_path / "in" / "region.tif", region)
+    result = call("segment", image, "-o", out / "a.tif", "--mask", tmp_path / "in" / "region.tif", "--overlay", *SHORT)
+    assert result.exit_code == 0, result.output
+    expected = dfc.segment(read_image(image).data, mask=region > 0, **SHORT_SETTINGS)
+    np.testing.assert_array_equal(tifffile.imread(out / "a.tif"), expected.labels)
+    picture, plain = iio.imread(out / "a_overlay.png"), iio.imread(image)
+    assert picture.shape == (48, 56, 3)
+    assert picture[region == 0].std() > 0.2 * plain[region == 0].std()  # the image is seen outside the region, too
+    result = call("segment", image, "-o", out / "b.tif", "--within", expected.record["mask"], *SHORT)
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(tifffile.imread(out / "b.tif"), expected.labels)
+
+
+def test_bad_regions_are_refused_and_nothing_is_written(image: Path, out: Path, tmp_path: Path) -> None:
+    word = dfc.segment(read_image(image).data, mask=np.eye(48, 56, dtype=bool), **SHORT_SETTINGS).record["mask"]
+    both = ("--mask", image, "--within", word)
+    assert_refused(call("segment", image, "-o", out / "a.tif", *both), "either --mask or --within")
+    assert_refused(call("segment", image, image, "-o", out, "--mask", image), "--mask goes with one image")
+    assert_refused(call("segment", image, "-o", out / "a.tif", "--within", word[:-4]), "copy it once more")
+    tifffile.imwrite(tmp_path / "in" / "other.tif", np.ones((5, 5), np.uint8))
+    assert_refused(
+        call("segment", image, "-o", out / "a.tif", "--mask", tmp_path / "in" / "other.tif"), "mask has shape"
+    )
+    tifffile.imwrite(tmp_path / "in" / "empty.tif", np.zeros((48, 56), np.uint8))
+    assert_refused(
+        call("segment", image, "-o", out / "a.tif", "--mask", tmp_path / "in" / "empty.tif"), "all are masked"
+    )
+    assert names(out) == []
+
+
 def test_channels_are_taken_from_the_file_or_the_option(out: Path, tmp_path: Path) -> None:
     stack = np.stack([read_sample("bright_field").image[:32, :32], read_sample("fluorescence_nuclei").image[:32, :32]])
     tifffile.imwrite(tmp_path / "named.tif", stack, imagej=True, metadata={"axes": "CYX"})

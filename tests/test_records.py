@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import napari_dfc as dfc
 from napari_dfc.cli import app
-from napari_dfc.records import as_command, as_python, pack_strokes
+from napari_dfc.records import _as_word, as_command, as_python, pack_mask, pack_strokes
 from napari_dfc.samples import read_sample
 from napari_dfc.scribbles import UNPAINTED, Scribbles, pack
 
@@ -86,3 +86,49 @@ def test_every_text_that_was_cut_or_changed_is_refused(live: dfc.Segmentation) -
     for wrong in ("", "ä", "hello", text[:40] + "!" + text[41:]):
         with pytest.raises(ValueError, match="no strokes of napari-dfc"):
             dfc.unpack_strokes(wrong)
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_a_mask_comes_back_from_its_text(mask: np.ndarray) -> None:
+    np.testing.assert_array_equal(dfc.unpack_mask(pack_mask(mask)), mask)
+
+
+def test_a_large_round_region_is_a_short_text() -> None:
+    rows, columns = np.ogrid[:4000, :5000]
+    assert len(pack_mask((rows - 2000) ** 2 + (columns - 2500) ** 2 < 1500**2)) < 20_000
+
+
+def test_every_text_of_a_mask_that_was_cut_or_changed_is_refused(live: dfc.Segmentation) -> None:
+    rows, columns = np.ogrid[:60, :80]
+    text = pack_mask((rows - 30) ** 2 + (columns - 40) ** 2 < 400)
+    for wrong in (*(text[:cut] for cut in range(0, len(text), 7)), "ä", text[:40] + "!" + text[41:]):
+        with pytest.raises(ValueError, match="no region of napari-dfc"):
+            dfc.unpack_mask(wrong)
+    for numbers in ([], [3], [0, 0], [-2, 3], [2, 3, 7], [2, 3, 1, 0], [2, 3, -1], [1 << 40, 1 << 40]):
+        with pytest.raises(ValueError, match="no region of napari-dfc"):
+            dfc.unpack_mask(_as_word(np.array(numbers, "<i8").tobytes()))
+    with pytest.raises(ValueError, match="no region of napari-dfc"):
+        dfc.unpack_mask(pack_strokes(live.record))
+
+
+@pytest.fixture(scope="module")
+def region(image: np.ndarray) -> np.ndarray:
+    """A disk in one corner of the image."""
+    rows, columns = np.ogrid[: image.shape[0], : image.shape[1]]
+    return (rows - 60) ** 2 + (columns - 80) ** 2 < 30**2
+
+
+def test_copies_of_a_run_within_a_region_give_the_same_labels(
+    image: np.ndarray, region: np.ndarray, tmp_path: Path
+) -> None:
+    result = dfc.segment(image, mask=region, preset="fast", n_groups=3, max_iterations=6)
+    record = json.loads(json.dumps(result.record))
+    found = {"image": image}
+    exec(as_python(record), found)
+    np.testing.assert_array_equal(found["labels"], result.labels)
+    np.testing.assert_array_equal(dfc.run_again(record, image).labels, result.labels)
+    source, target = tmp_path / "cells.png", tmp_path / "labels.tif"
+    iio.imwrite(source, image)
+    outcome = CliRunner().invoke(app, shlex.split(as_command(record, str(source), str(target)))[1:])
+    assert outcome.exit_code == 0, outcome.output
+    np.testing.assert_array_equal(iio.imread(target), result.labels)

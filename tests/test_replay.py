@@ -230,3 +230,65 @@ def test_a_mapping_of_strokes_is_checked() -> None:
             dfc.segment(image, scribbles=wrong, **QUICK)
     with pytest.raises(ValueError, match="scribbles have shape"):
         dfc.segment(image, scribbles={3: painted(FIRST)[:5]}, **QUICK)
+
+
+def disk(row: int, column: int, radius: int) -> np.ndarray:
+    rows, columns = np.ogrid[:120, :150]
+    return (rows - row) ** 2 + (columns - column) ** 2 < radius**2
+
+
+@pytest.mark.parametrize("split_into", ["groups", "regions", "clusters"])
+def test_a_run_within_a_region_is_that_of_the_rectangle_around_it(split_into: str) -> None:
+    image, region = tissue()[0], disk(60, 90, 35)
+    place = (slice(26, 95), slice(56, 125))
+    options = {**QUICK, "split_into": split_into, "min_labels": 1}
+    result = dfc.segment(image, mask=region, **options)
+    inner = dfc.segment(image[place], mask=region[place], **options)
+    assert ((result.labels > 0) == region).all()
+    np.testing.assert_array_equal(result.labels[place], inner.labels)
+    np.testing.assert_array_equal(result.confidence[place], inner.confidence)
+    assert np.isnan(result.margin[~region]).all()
+    assert result.history.counts == inner.history.counts
+    for count in result.history.counts:
+        np.testing.assert_array_equal(result.history.at(count)[place], inner.history.at(count))
+        assert result.with_count(count).labels.shape == image.shape[:2]
+    if split_into != "clusters":
+        other = result.groups_at(2) if split_into == "groups" else result.regions_at(8.0)
+        assert ((other > 0) == region).all()
+    assert result.record["image"]["shape"] == [120, 150]
+    check_same(result)
+
+
+def test_strokes_in_a_region_are_repeated_and_those_outside_do_not_count() -> None:
+    region = disk(60, 90, 40)
+    inside, later = (1, 55, 70, 12), (2, 80, 90, 12)
+    outside = (5, 2, 2, 9)
+    run = Run(tissue()[0], scribbles=painted(inside, outside), mask=region, settings=dfc.Settings.from_preset(**QUICK))
+    for iteration in run:
+        assert run.preview(iteration).shape == run.blank().shape == (120, 150)
+        if iteration.number == 3:
+            run.send(painted(inside, later, outside))
+    result = run.result()
+    assert set(np.unique(result.labels)) == {0, 1, 2}
+    assert ((result.labels > 0) == region).all()
+    check_same(result)
+    with pytest.raises(ValueError, match="scribbles have shape"):
+        dfc.segment(tissue()[0], mask=region, scribbles=painted(inside)[:5], **QUICK)
+    with pytest.raises(ValueError, match="where the image can be used"):
+        dfc.segment(tissue()[0], mask=region, scribbles=painted(outside), **QUICK)
+
+
+def test_another_mask_than_the_record_s_is_another_image() -> None:
+    image, region = tissue()[0], disk(60, 90, 40)
+    record = dfc.segment(image, mask=region, **QUICK).record
+    with pytest.raises(ValueError, match="not the image that was segmented"):
+        dfc.run_again(record, image, mask=disk(50, 90, 40))
+
+
+@pytest.mark.parametrize("strokes", [None, painted((1, 55, 70, 12), (2, 80, 90, 12))])
+def test_the_network_of_a_region_gives_its_labels_there(strokes: np.ndarray | None) -> None:
+    region = disk(60, 90, 40)
+    result = dfc.segment(tissue()[0], mask=region, scribbles=strokes, **QUICK, n_groups=2)
+    place = (slice(21, 100), slice(51, 130))  # the rectangle around it: that a block begins elsewhere makes others
+    predicted = result.model().predict(tissue()[0][place], mask=region[place]).labels
+    assert (predicted == result.labels[place]).mean() > (0.9999 if strokes is not None else 0.7)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari_dfc.gui.console import segment_layer, start
     from napari_dfc.legend import Legend
     from napari_dfc.model import Model, load
-    from napari_dfc.records import unpack_strokes
+    from napari_dfc.records import unpack_mask, unpack_strokes
     from napari_dfc.replay import run_again
     from napari_dfc.result import Segmentation
     from napari_dfc.segmentation import Run, segment
@@ -32,6 +32,7 @@ __all__ = [
     "segment",
     "segment_layer",
     "start",
+    "unpack_mask",
     "unpack_strokes",
 ]
 
@@ -47,6 +48,7 @@ _HOMES = {
     "segment": "napari_dfc.segmentation",
     "segment_layer": "napari_dfc.gui.console",
     "start": "napari_dfc.gui.console",
+    "unpack_mask": "napari_dfc.records",
     "unpack_strokes": "napari_dfc.records",
 }
 

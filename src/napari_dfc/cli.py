@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
-from napari_dfc.records import unpack_strokes
+from napari_dfc.records import unpack_mask, unpack_strokes
 from napari_dfc.settings import DEFAULT_PRESET, DeviceName, PresetName, Settings, parameters
 
 if TYPE_CHECKING:
@@ -80,6 +80,14 @@ def segment(
         str,
         typer.Option(help="Strokes as one word, as “Copy as command line” in napari gives them; in place of a file."),
     ] = "",
+    mask: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Label image of a region, 0 outside of it: nothing else is segmented; with one image only."),
+    ] = None,
+    within: Annotated[
+        str,
+        typer.Option(help="A region as one word, as “Copy as command line” in napari gives it; in place of a mask."),
+    ] = "",
     stop_after: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(help="Stop after this iteration, as somebody did who watched.", show_default=False),
@@ -100,7 +108,11 @@ def segment(
     """Split images into regions and write their label maps."""
     with _one_line_errors():
         settings = Settings.from_preset(preset, **changes)
-        targets = _targets(image, out, scribbles, overlay=overlay, overwrite=overwrite)
+        inputs = {"scribbles": scribbles, "mask": mask}
+        targets = _targets(image, out, inputs, overlay=overlay, overwrite=overwrite)
+        if within and mask is not None:
+            raise _Refusal("a region came twice; accepted is either --mask or --within")
+        region = unpack_mask(within) if within else None
         if strokes and scribbles is not None:
             raise _Refusal("strokes came twice; accepted is either --scribbles or --strokes")
         arrivals = unpack_strokes(strokes) if strokes else None
@@ -111,10 +123,13 @@ def segment(
                 file = _read(source)
                 painted = arrivals if scribbles is None else _read(scribbles).data
                 axis = file.channel_axis if channel_axis is None else channel_axis
-                run = _run(source.name, file.data, scribbles=painted, channel_axis=axis, settings=settings)
+                inside = region if mask is None else _plain(mask, "a region") != 0
+                run = _run(source.name, file.data, painted, axis, settings, inside)
                 _finish(run, stop_after)
                 result = run.result() if label_count is None else run.result().with_count(label_count)
-                print(_write(run, result, target, file.pixel_size, overlay=overlay, overwrite=overwrite))
+                print(_write(run.name, result, target, file.pixel_size, overwrite=overwrite))
+                if overlay:
+                    _draw(file.data, axis, result, target, overwrite=overwrite)
         except typer.Exit:
             if len(image) == 1:
                 raise
@@ -165,7 +180,7 @@ def train(
             if len(scribbles) != len(reference):
                 came, wanted = len(scribbles), len(reference)
                 raise _Refusal(f"there are {came} --scribbles for {wanted} references; give one for each, or 'none'")
-            painted = [None if str(path) == "none" else _strokes(path) for path in scribbles]
+            painted = [None if str(path) == "none" else _plain(path, "strokes") for path in scribbles]
         files = [_read(path) for path in reference]
         axes = {file.channel_axis if channel_axis is None else channel_axis for file in files}
         if len(axes) > 1:
@@ -361,9 +376,11 @@ def demo(
         target = folder / "stained_tissue_labels.tif"
         _refuse_existing([target, _overlay_of(target)])
         sample = read_sample("stained_tissue")
-        run = _run("stained_tissue", sample.image, scribbles=sample.scribbles, channel_axis=None, settings=Settings())
+        run = _run("stained_tissue", sample.image, sample.scribbles, None, Settings())
         _finish(run)
-        _write(run, run.result(), target, None, overlay=True, overwrite=False)
+        result = run.result()
+        _write(run.name, result, target, None, overwrite=False)
+        _draw(sample.image, None, result, target, overwrite=False)
         print(f"Labels:  {target.resolve()}\nPicture: {_overlay_of(target).resolve()}")
 
 
@@ -416,14 +433,14 @@ def _read(path: Path) -> ImageFile:
     return read_image(path)
 
 
-def _run(name: str, image: Any, *, scribbles: Any, channel_axis: int | None, settings: Settings) -> Run:
+def _run(name: str, image: Any, scribbles: Any, channel_axis: int | None, settings: Settings, mask: Any = None) -> Run:
     """The run that segments one image."""
     from napari_dfc.devices import load_torch
 
     load_torch()
     from napari_dfc.segmentation import Run
 
-    return Run(image, scribbles=scribbles, channel_axis=channel_axis, settings=settings, name=name)
+    return Run(image, scribbles=scribbles, mask=mask, channel_axis=channel_axis, settings=settings, name=name)
 
 
 def _finish(run: Run, stop_after: int | None = None) -> None:
@@ -472,27 +489,31 @@ def _names(given: list[str]) -> dict[int, str]:
 
 
 def _write(
-    run: Run,
-    result: Segmentation,
-    target: Path,
-    pixel_size: tuple[float, float] | None,
-    *,
-    overlay: bool,
-    overwrite: bool,
+    name: str, result: Segmentation, target: Path, pixel_size: tuple[float, float] | None, *, overwrite: bool
 ) -> str:
     """Write what a run found; a line that says so."""
-    from napari_dfc.files import write_labels, write_picture
-    from napari_dfc.overlays import draw_overlay
+    from napari_dfc.files import write_labels
 
     write_labels(target, result.labels, pixel_size=pixel_size, record=result.record, overwrite=overwrite)
-    if overlay:
-        write_picture(_overlay_of(target), draw_overlay(run.plane, result.labels), overwrite=overwrite)
     note = f"; {result.note}" if result.note else ""
-    return f"{run.name} -> {target}: {result.n_labels} labels after {result.iterations} iterations{note}"
+    return f"{name} -> {target}: {result.n_labels} labels after {result.iterations} iterations{note}"
 
 
-def _targets(sources: list[Path], out: Path, scribbles: Path | None, *, overlay: bool, overwrite: bool) -> list[Path]:
+def _draw(image: Any, channel_axis: int | None, result: Segmentation, target: Path, *, overwrite: bool) -> None:
+    """Write a picture of the labels over the image."""
+    from napari_dfc.files import write_picture
+    from napari_dfc.images import prepare
+    from napari_dfc.overlays import draw_overlay
+
+    plane = prepare(image, channel_axis=channel_axis, scaling=result.settings.input_scaling)
+    write_picture(_overlay_of(target), draw_overlay(plane, result.labels), overwrite=overwrite)
+
+
+def _targets(
+    sources: list[Path], out: Path, inputs: dict[str, Path | None], *, overlay: bool, overwrite: bool
+) -> list[Path]:
     """The label file of every image, or a `_Refusal` while nothing has been computed yet."""
+    further = {name: path for name, path in inputs.items() if path is not None}
     if len(sources) == 1:
         if out.is_dir():
             raise _Refusal(f"-o {out} is a folder; accepted for one image is a file that ends in .tif")
@@ -502,14 +523,14 @@ def _targets(sources: list[Path], out: Path, scribbles: Path | None, *, overlay:
             raise _Refusal(f"the folder {out.parent} does not exist")
         targets = [out]
     else:
-        if scribbles is not None:
-            raise _Refusal(f"--scribbles goes with one image; {len(sources)} came")
+        for name in further:
+            raise _Refusal(f"--{name} goes with one image; {len(sources)} came")
         if not out.is_dir():
             raise _Refusal(f"-o {out} is not a folder; accepted for several images is a folder that exists")
         targets = [out / f"{source.stem}_labels.tif" for source in sources]
         _refuse_twice(targets)
     written = targets + ([_overlay_of(target) for target in targets] if overlay else [])
-    _refuse_inputs(written, [*sources, *([] if scribbles is None else [scribbles])])
+    _refuse_inputs(written, [*sources, *further.values()])
     if not overwrite:
         _refuse_existing(written)
     return targets
@@ -519,15 +540,15 @@ def _overlay_of(target: Path) -> Path:
     return target.with_name(f"{target.stem.removesuffix('_labels')}_overlay.png")
 
 
-def _strokes(path: Path) -> Any:
-    """A label image of strokes, (H, W)."""
-    painted = _read(path).data
-    if painted.ndim != 2:
+def _plain(path: Path, what: str) -> Any:
+    """A label image, (H, W)."""
+    found = _read(path).data
+    if found.ndim != 2:
         raise _Refusal(
-            f"{path} holds an array of shape {painted.shape}; strokes are one channel of whole numbers, with rows and "
-            "columns as in the image"
+            f"{path} holds an array of shape {found.shape}; accepted for {what} is one channel of whole numbers, with "
+            "rows and columns as in the image"
         )
-    return painted
+    return found
 
 
 def _refuse_twice(targets: list[Path]) -> None:

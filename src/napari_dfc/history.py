@@ -70,6 +70,10 @@ class History:
     def __repr__(self) -> str:
         return f"History({self._accepted()})"
 
+    def drawn_by(self, draw: Callable[[int], NDArray[np.unsignedinteger[Any]]]) -> History:
+        """The same counts with other maps."""
+        return History(self.counts, draw, self._iterations, self.numbers_during_run)
+
     def at(self, count: int) -> NDArray[np.unsignedinteger[Any]]:
         """The label map at a label count.
 

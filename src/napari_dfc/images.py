@@ -11,12 +11,53 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Plane", "channels_differ", "prepare", "prepare_alike"]
+__all__ = ["Plane", "Window", "channels_differ", "prepare", "prepare_alike"]
 
 #: Percentiles of a channel that its scaling maps to 0 and 1.
 PERCENTILES = (0.1, 99.9)
 
 _CHANNEL_NAMES = ("c", "channel", "channels", "band", "bands")
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of an image's plane that is looked at.
+
+    Parameters
+    ----------
+    rows, columns : slice
+    shape : tuple of int
+        Rows and columns of the whole plane.
+    """
+
+    rows: slice
+    columns: slice
+    shape: tuple[int, int]
+
+    @classmethod
+    def around(cls, mask: NDArray[np.bool_]) -> Window | None:
+        """The rectangle around the pixels that take part; None where that is all of the plane, or nothing.
+
+        Examples
+        --------
+        >>> Window.around(np.array([[False, False, False], [False, True, True]]))
+        Window(rows=slice(1, 2, None), columns=slice(1, 3, None), shape=(2, 3))
+        """
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if not len(rows) or (len(rows), len(columns)) == mask.shape:
+            return None
+        shape = (mask.shape[0], mask.shape[1])
+        return cls(slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1), shape)
+
+    def cut(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The part of an array (H, W) of the whole plane; a view."""
+        return values[self.rows, self.columns]
+
+    def put(self, values: NDArray[Any], outside: float = 0) -> NDArray[Any]:
+        """An array (H, W) of the whole plane with these values in its part."""
+        whole = np.zeros(self.shape, values.dtype) if outside == 0 else np.full(self.shape, outside, values.dtype)
+        whole[self.rows, self.columns] = values
+        return whole
 
 
 @dataclass(frozen=True)
@@ -41,6 +82,8 @@ class Plane:
         Of several reference images in one plane, the rows and columns of each; empty where it is one image.
     part_sha256 : tuple of str
         Their digests.
+    window : Window, optional
+        Where in a larger image these values lie.
     """
 
     values: NDArray[np.floating[Any]]
@@ -52,11 +95,17 @@ class Plane:
     is_rgb: bool = False
     parts: tuple[tuple[slice, slice], ...] = ()
     part_sha256: tuple[str, ...] = ()
+    window: Window | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return self.values.shape[1], self.values.shape[2]
+
+    @property
+    def whole_shape(self) -> tuple[int, int]:
+        """Rows and columns of the image as it came in."""
+        return self.shape if self.window is None else self.window.shape
 
     @property
     def places(self) -> tuple[tuple[slice, slice], ...]:
@@ -77,6 +126,7 @@ def prepare(
     scaling: str = "percentile",
     constants: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
     dtype: Any = np.float32,
+    cut: bool = False,
 ) -> Plane:
     """Check an image and turn it into scaled channels.
 
@@ -97,6 +147,8 @@ def prepare(
         Offset and scale of each channel, in place of this image's own.
     dtype : data type
         float32 or float64 for the result.
+    cut : bool
+        Look at nothing beyond the rectangle around the mask, which ``window`` then says.
 
     Returns
     -------
@@ -117,7 +169,7 @@ def prepare(
     >>> plane.values.tolist()[0][0]
     [0.0, 1.0]
     """
-    raw = _checked(image, channel_axis, mask)
+    raw = _checked(image, channel_axis, mask, cut)
     if constants is None:
         constants = _constants([raw], scaling)
     elif len(constants[0]) != len(raw.channels):
@@ -177,9 +229,12 @@ class _Raw(NamedTuple):
     channels: list[NDArray[Any]]
     usable: NDArray[np.bool_]
     is_rgb: bool
+    window: Window | None = None
 
 
-def _checked(image: ArrayLike | tuple[ArrayLike, ...], channel_axis: int | None, mask: ArrayLike | None) -> _Raw:
+def _checked(
+    image: ArrayLike | tuple[ArrayLike, ...], channel_axis: int | None, mask: ArrayLike | None, cut: bool = False
+) -> _Raw:
     images = image if isinstance(image, tuple) else (image,)
     if not images:
         raise ValueError("image is an empty tuple; accepted is one image or more")
@@ -197,6 +252,10 @@ def _checked(image: ArrayLike | tuple[ArrayLike, ...], channel_axis: int | None,
             raise ValueError(f"images of {_by(shape)} and {_by(channel.shape)} pixels; accepted is one size for all")
 
     usable = np.ones(shape, dtype=bool) if mask is None else _checked_mask(mask, shape)
+    window = Window.around(usable) if cut else None
+    if window is not None:
+        channels, usable = [window.cut(channel) for channel in channels], window.cut(usable)
+        opaque = None if opaque is None else window.cut(opaque)
     if opaque is not None:
         usable = usable & opaque
     for channel in channels:
@@ -204,7 +263,7 @@ def _checked(image: ArrayLike | tuple[ArrayLike, ...], channel_axis: int | None,
             usable = usable & np.isfinite(channel)
     if not usable.any():
         raise ValueError("no pixel of the image can be used: all are masked, transparent, NaN or infinite")
-    return _Raw(channels, usable, is_rgb and len(images) == 1)
+    return _Raw(channels, usable, is_rgb and len(images) == 1, window)
 
 
 def _constants(raws: Sequence[_Raw], scaling: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -224,7 +283,7 @@ def _constants(raws: Sequence[_Raw], scaling: str) -> tuple[NDArray[np.float64],
 
 
 def _scaled(raw: _Raw, constants: tuple[NDArray[np.float64], NDArray[np.float64]], dtype: Any) -> Plane:
-    channels, usable, is_rgb = raw
+    channels, usable, is_rgb, window = raw
     offset, scale = constants
     values = np.empty((len(channels), *usable.shape), dtype=dtype)
     for index, channel in enumerate(channels):
@@ -241,6 +300,7 @@ def _scaled(raw: _Raw, constants: tuple[NDArray[np.float64], NDArray[np.float64]
         sha256=_digest(channels, None if usable.all() else usable),
         dtypes=tuple(str(channel.dtype) for channel in channels),
         is_rgb=is_rgb,
+        window=window,
     )
 
 

@@ -56,7 +56,7 @@ def record_of(
         "image": {
             "name": name,
             "sha256": plane.sha256,
-            "shape": list(plane.shape),
+            "shape": list(plane.whole_shape),
             "dtypes": list(plane.dtypes),
             "offset": plane.offset.tolist(),
             "scale": plane.scale.tolist(),

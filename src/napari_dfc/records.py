@@ -11,12 +11,26 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_dfc.scribbles import UPDATES_AFTER_STROKES, Arrival, unpack
 from napari_dfc.settings import Settings
 
-__all__ = ["as_command", "as_python", "pack_strokes", "settings_of", "stopped_after", "strokes_of", "unpack_strokes"]
+__all__ = [
+    "as_command",
+    "as_python",
+    "mask_of",
+    "pack_mask",
+    "pack_strokes",
+    "settings_of",
+    "stopped_after",
+    "strokes_of",
+    "unpack_mask",
+    "unpack_strokes",
+]
 
-#: Bytes that a text of strokes may unfold to.
+#: Bytes that a text of strokes, or of a mask, may unfold to.
 MOST_UNPACKED = 1 << 30
 
 
@@ -54,6 +68,11 @@ def strokes_of(record: Mapping[str, Any]) -> dict[int, Arrival]:
     }
 
 
+def mask_of(record: Mapping[str, Any]) -> NDArray[np.bool_] | None:
+    """Which pixels took part, (H, W); None where all did that could."""
+    return unpack_mask(record["mask"]) if "mask" in record else None
+
+
 def stopped_after(record: Mapping[str, Any]) -> int | None:
     """The iteration after which somebody stopped the run; None where it ended by itself."""
     outcome = record["result"]
@@ -75,7 +94,7 @@ def pack_strokes(record: Mapping[str, Any]) -> str:
     for each in record["strokes"]:
         pixels = {value: _gaps(indices) for value, indices in each["pixels"].items()}
         packed.append({**each, "pixels": pixels})
-    return base64.urlsafe_b64encode(zlib.compress(json.dumps(packed, separators=(",", ":")).encode(), 9)).decode()
+    return _as_word(json.dumps(packed, separators=(",", ":")).encode())
 
 
 def unpack_strokes(text: str) -> dict[int, Arrival]:
@@ -98,17 +117,72 @@ def unpack_strokes(text: str) -> dict[int, Arrival]:
         Another text, or one that was cut.
     """
     try:
-        unfolding = zlib.decompressobj()
-        content = unfolding.decompress(base64.b64decode(text.strip(), altchars=b"-_", validate=True), MOST_UNPACKED)
-        if not unfolding.eof:
-            raise ValueError
-        found = json.loads(content)
+        found = json.loads(_of_word(text))
         restored = [
             {**each, "pixels": {value: _sums(gaps) for value, gaps in each["pixels"].items()}} for each in found
         ]
         return strokes_of({"strokes": restored})
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, binascii.Error, zlib.error):
         raise ValueError("these are no strokes of napari-dfc, or not all of the text; copy it once more") from None
+
+
+def pack_mask(mask: NDArray[np.bool_]) -> str:
+    """Which pixels take part, as one word, which `unpack_mask` takes.
+
+    Parameters
+    ----------
+    mask : (H, W) ndarray of bool
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> mask = np.zeros((300, 400), dtype=bool)
+    >>> mask[50:250, 100:350] = True
+    >>> len(pack_mask(mask)), bool((unpack_mask(pack_mask(mask)) == mask).all())
+    (36, True)
+    """
+    changes = mask.copy()
+    changes[1:] ^= mask[:-1]  # of rows like the one above nothing is left
+    where = np.flatnonzero(np.diff(changes.ravel(), prepend=False))
+    numbers = np.concatenate([mask.shape, np.diff(where, prepend=0)])
+    return _as_word(numbers.astype("<i8").tobytes())
+
+
+def unpack_mask(text: str) -> NDArray[np.bool_]:
+    """A region of interest that was copied with a run.
+
+    Parameters
+    ----------
+    text : str
+        As "Copy as Python" writes it.
+
+    Returns
+    -------
+    (H, W) ndarray of bool
+        What `napari_dfc.segment` takes as mask.
+
+    Raises
+    ------
+    ValueError
+        Another text, or one that was cut.
+    """
+    try:
+        rows, columns, *gaps = np.frombuffer(_of_word(text), "<i8").tolist()
+        where, size = np.cumsum(np.array(gaps, dtype=np.int64)), rows * columns
+        if min(rows, columns) < 1 or size > MOST_UNPACKED or (where >= size).any():
+            raise ValueError
+        if min(gaps[1:], default=1) < 1 or min(gaps[:1], default=0) < 0:
+            raise ValueError
+        steps = np.zeros(size, dtype=bool)
+        steps[where] = True
+        changes = np.logical_xor.accumulate(steps).reshape(rows, columns)
+        found: NDArray[np.bool_] = np.logical_xor.accumulate(changes, axis=0)
+        return found
+    except (ValueError, IndexError, binascii.Error, zlib.error):
+        raise ValueError("this is no region of napari-dfc, or not all of the text; copy it once more") from None
 
 
 def as_python(record: Mapping[str, Any], image: str = "image") -> str:
@@ -156,9 +230,11 @@ def as_python(record: Mapping[str, Any], image: str = "image") -> str:
     given = [f"{name}={_quoted(value)}" for name, value in _options(record).items()]
     lines = ["import napari_dfc as dfc", ""]
     if record["strokes"]:
-        text = textwrap.wrap(pack_strokes(record), 100)
-        lines += ["strokes = dfc.unpack_strokes(", *(f'    "{part}"' for part in text), ")"]
+        lines += _call("strokes = dfc.unpack_strokes", pack_strokes(record))
         given.insert(0, "scribbles=strokes")
+    if "mask" in record:
+        lines += _call("region = dfc.unpack_mask", record["mask"])
+        given.insert(0, "mask=region")
     shown = record["result"].get("shown")
     labels = "result.labels" if shown is None else f"result.history.at({shown})"
     lines += ["result = dfc.segment(", *(f"    {each}," for each in (image, *given)), ")", f"labels = {labels}"]
@@ -201,6 +277,8 @@ def as_command(record: Mapping[str, Any], image: str = "image.tif", labels: str 
         words += ["--label-count", str(record["result"]["shown"])]
     if record["strokes"]:
         words += ["--strokes", pack_strokes(record)]
+    if "mask" in record:
+        words += ["--within", record["mask"]]
     return shlex.join(words)
 
 
@@ -212,6 +290,24 @@ def _options(record: Mapping[str, Any]) -> dict[str, Any]:
     options |= {name: value for name, value in settings.as_dict().items() if value != usual[name]}
     last = stopped_after(record)
     return options if last is None else {**options, "stop_after": last}
+
+
+def _call(function: str, text: str) -> list[str]:
+    """Lines that call a function with a long text."""
+    return [f"{function}(", *(f'    "{part}"' for part in textwrap.wrap(text, 100)), ")"]
+
+
+def _as_word(content: bytes) -> str:
+    return base64.urlsafe_b64encode(zlib.compress(content, 9)).decode()
+
+
+def _of_word(text: str) -> bytes:
+    """What `_as_word` was made of; ValueError, binascii.Error or zlib.error of another text."""
+    unfolding = zlib.decompressobj()
+    content = unfolding.decompress(base64.b64decode(text.strip(), altchars=b"-_", validate=True), MOST_UNPACKED)
+    if not unfolding.eof:
+        raise ValueError
+    return content
 
 
 def _quoted(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from napari_dfc.records import settings_of, stopped_after, strokes_of
+from napari_dfc.records import mask_of, settings_of, stopped_after, strokes_of
 from napari_dfc.result import Segmentation
 from napari_dfc.segmentation import Run
 
@@ -28,8 +28,10 @@ def run_again(
     record : dict
         `Segmentation.record`; a layer in napari keeps it as ``layer.metadata["napari_dfc"]``, a label file in its
         description.
-    image, mask, channel_axis
+    image, channel_axis
         The same as in the run, as in `napari_dfc.segment`.
+    mask : (H, W) array of bool, optional
+        In place of the record's, which is the run's.
 
     Returns
     -------
@@ -56,12 +58,18 @@ def run_again(
     return result if shown is None else result.with_count(shown)
 
 
-def replayed_run(record: Mapping[str, Any], image: ArrayLike | tuple[ArrayLike, ...], **options: Any) -> Run:
+def replayed_run(
+    record: Mapping[str, Any],
+    image: ArrayLike | tuple[ArrayLike, ...],
+    *,
+    mask: ArrayLike | None = None,
+    **options: Any,
+) -> Run:
     """The run of a record, to be consumed up to where it was stopped.
 
     Parameters
     ----------
-    record, image
+    record, image, mask
         As in `run_again`.
     **options
         As in `Run`.
@@ -76,7 +84,8 @@ def replayed_run(record: Mapping[str, Any], image: ArrayLike | tuple[ArrayLike, 
         As `run_again`.
     """
     settings, name = settings_of(record), str(record["image"]["name"])
-    run = Run(image, scribbles=strokes_of(record) or None, settings=settings, name=name, **options)
+    strokes, mask = strokes_of(record) or None, mask_of(record) if mask is None else mask
+    run = Run(image, scribbles=strokes, mask=mask, settings=settings, name=name, **options)
     if run.plane.sha256 != record["image"]["sha256"]:
         raise ValueError(
             f"this is not the image that was segmented{f' ({name})' if name else ''}: its pixels or its size differ; "

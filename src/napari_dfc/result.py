@@ -103,6 +103,7 @@ class Segmentation:
     _to_model: Callable[[Mapping[int, str]], Model] | None = field(default=None, repr=False)
     _maps: Mapping[int, KeptMap] = field(default_factory=dict, repr=False)
     _n_classes: int = field(default=0, repr=False)
+    _window: images.Window | None = field(default=None, repr=False)  # the part that was looked at
 
     def __repr__(self) -> str:
         rows, columns = self.labels.shape
@@ -160,13 +161,15 @@ class Segmentation:
         >>> result.history.counts[:5], bool((result.history.at(3) == result.labels).all())
         ((1, 2, 3, 4, 5), True)
         """
-        kept = self._response
+        kept, window = self._response, self._window
+        labels = self.labels if window is None else window.cut(self.labels)
         if isinstance(kept, KeptPieces):
             by_groups = kept.settings.split_into == "groups"
-            return history_of_pieces(kept.groups if by_groups else kept.regions, self.labels, every_count=by_groups)
-        return history_of_maps(
-            self.labels, self.iterations, self._maps, self._numbers, self._run_numbers, self._n_classes
-        )
+            found = history_of_pieces(kept.groups if by_groups else kept.regions, labels, every_count=by_groups)
+        else:
+            numbers = (self._numbers, self._run_numbers)
+            found = history_of_maps(labels, self.iterations, self._maps, *numbers, self._n_classes)
+        return found if window is None else found.drawn_by(lambda count: window.put(found.at(count)))
 
     def with_count(self, count: int) -> Segmentation:
         """The same result with the map of another label count.
@@ -283,7 +286,7 @@ class Segmentation:
         """
         if not scale >= 0:
             raise ValueError(f"scale is {scale}; accepted is a number from 0")
-        return self._pieces.regions_at(scale)
+        return self._in_place(self._pieces.regions_at(scale))
 
     def groups_at(self, n_groups: int) -> NDArray[np.unsignedinteger[Any]]:
         """Fewer or more groups, without another run.
@@ -316,7 +319,7 @@ class Segmentation:
         whole = isinstance(n_groups, int | np.integer) and not isinstance(n_groups, bool)
         if not whole or n_groups < 1:
             raise ValueError(f"n_groups is {n_groups}; accepted is a whole number from 1")
-        return self._pieces.groups_at(int(n_groups))
+        return self._in_place(self._pieces.groups_at(int(n_groups)))
 
     @property
     def _pieces(self) -> KeptPieces:
@@ -330,7 +333,12 @@ class Segmentation:
 
     @cached_property
     def _probabilities(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return self._response.probabilities()
+        first, margin = self._response.probabilities()
+        return self._in_place(first, np.nan), self._in_place(margin, np.nan)
+
+    def _in_place(self, values: NDArray[Any], outside: float = 0) -> NDArray[Any]:
+        """A map of what was looked at, as one of the whole image."""
+        return values if self._window is None else self._window.put(values, outside)
 
 
 class KeptProbabilities(NamedTuple):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from napari_dfc.images import Window
 
 __all__ = ["UNPAINTED", "UPDATES_AFTER_STROKES", "Arrival", "Scribbles", "check_arrivals", "pack", "prepare", "unpack"]
 
@@ -55,6 +58,7 @@ def prepare(
     n_channels: int,
     mask: NDArray[np.bool_] | None = None,
     before: Scribbles | None = None,
+    window: Window | None = None,
 ) -> Scribbles:
     """Check painted strokes and give every class a channel.
 
@@ -71,6 +75,9 @@ def prepare(
     before : Scribbles, optional
         What was painted until now: its classes keep their order, and new ones follow. One that is not painted any more
         is gone, unless fewer than two would be left: it then keeps its channel without a stroke.
+    window : Window, optional
+        The part of the image that is looked at, where that is not all of it; the mask is that part's, and so are the
+        targets.
 
     Returns
     -------
@@ -101,12 +108,14 @@ def prepare(
         raise ValueError(f"scribbles have shape {painted.shape}; accepted is that of the image's plane, {tuple(shape)}")
     if painted.dtype.kind == "i" and (painted < 0).any():
         raise ValueError(f"scribbles hold the value {painted.min()}; accepted are 0 (unpainted) and positive integers")
+    if window is not None:
+        painted = window.cut(painted)
     if mask is not None:
         painted = np.where(mask, painted, np.zeros((), painted.dtype))
     values = np.unique(painted)
     values = values[values != 0]
     if values.size == 0:
-        where = "" if mask is None else " where the image can be used"
+        where = "" if mask is None and window is None else " where the image can be used"
         raise ValueError(f"scribbles hold no painted pixel{where}; paint at least one stroke, or give none")
     painted_classes = tuple(int(value) for value in values)
     earlier = () if before is None else before.classes
@@ -155,7 +164,7 @@ def check_arrivals(scribbles: Mapping[Any, Any]) -> dict[int, Arrival]:
     return {int(number): each if isinstance(each, Arrival) else Arrival(np.asarray(each)) for number, each in pairs}
 
 
-def pack(scribbles: Scribbles, iteration: int = 0) -> dict[str, Any]:
+def pack(scribbles: Scribbles, iteration: int = 0, window: Window | None = None) -> dict[str, Any]:
     """Strokes in a few plain numbers, for a record: flat pixel indices for each class.
 
     Parameters
@@ -163,6 +172,8 @@ def pack(scribbles: Scribbles, iteration: int = 0) -> dict[str, Any]:
     scribbles : Scribbles
     iteration : int
         Number of updates after which the strokes arrived.
+    window : Window, optional
+        The part of the image that the targets are of; packed are strokes of the whole.
 
     Returns
     -------
@@ -176,10 +187,11 @@ def pack(scribbles: Scribbles, iteration: int = 0) -> dict[str, Any]:
     >>> pack(prepare(np.array([[0, 7], [0, 7]]), (2, 2), 8))
     {'iteration': 0, 'shape': [2, 2], 'pixels': {'7': [1, 3]}}
     """
-    flat = scribbles.targets.ravel()
+    targets = scribbles.targets if window is None else window.put(scribbles.targets, UNPAINTED)
+    flat = targets.ravel()
     return {
         "iteration": iteration,
-        "shape": list(scribbles.targets.shape),
+        "shape": list(targets.shape),
         "pixels": {
             str(value): np.flatnonzero(flat == channel).tolist() for channel, value in enumerate(scribbles.classes)
         },

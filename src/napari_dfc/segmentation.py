@@ -40,6 +40,7 @@ from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration
 from napari_dfc.pieces import KeptPieces, groups_of
 from napari_dfc.provenance import note_of, record_of
+from napari_dfc.records import pack_mask
 from napari_dfc.result import LOSS_NAMES, KeptResponse, Segmentation
 from napari_dfc.scribbles import UPDATES_AFTER_STROKES, Arrival, check_arrivals
 from napari_dfc.settings import DEFAULT_PRESET, Precision, Settings
@@ -84,7 +85,7 @@ class Run:
     settings : Settings
     device : Device
     plane : Plane
-        The prepared image.
+        The prepared image; with a mask no more of it than the rectangle around the pixels that take part.
 
     Examples
     --------
@@ -109,15 +110,18 @@ class Run:
         spare_a_core: bool = False,
     ) -> None:
         self.settings = settings or Settings()
+        self._mask: str | None = None  # for the record
         if isinstance(image, images.Plane):
             self.plane = image
         else:
             scaling = self.settings.input_scaling
-            self.plane = images.prepare(image, channel_axis=channel_axis, mask=mask, scaling=scaling)
+            self.plane = images.prepare(image, channel_axis=channel_axis, mask=mask, scaling=scaling, cut=True)
+            self._mask = None if mask is None else pack_mask(np.asarray(mask))
         given = scribbles if isinstance(scribbles, Mapping) or scribbles is None else {0: scribbles}
         schedule = {} if given is None else check_arrivals(given)
         for number, arrival in schedule.items():
-            strokes.prepare(arrival.painted, self.plane.shape, self.settings.n_channels, self.plane.mask)
+            kind = (self.plane.whole_shape, self.settings.n_channels, self.plane.mask)
+            strokes.prepare(arrival.painted, *kind, window=self.plane.window)
             if number and arrival.updates < 1:
                 raise ValueError(f"updates is {arrival.updates}; accepted is a whole number from 1")
         self.device = choose_device(self.settings.device)
@@ -332,11 +336,20 @@ class Run:
     def preview(self, iteration: Iteration) -> NDArray[np.unsignedinteger[Any]]:
         """The label map of an iteration, (H, W), numbered as throughout this run."""
         known = self.plane.mask if iteration.known is None else iteration.known.cpu().numpy()
-        return apply_numbers(iteration.clusters.cpu().numpy(), self.run_numbers, known)
+        return self._in_place(apply_numbers(iteration.clusters.cpu().numpy(), self.run_numbers, known))
 
     def blank(self) -> NDArray[np.unsignedinteger[Any]]:
         """A map without labels, (H, W), to prepare a display with."""
-        return np.zeros(self.plane.shape, dtype=np.uint8)
+        return np.zeros(self.plane.whole_shape, dtype=np.uint8)
+
+    @property
+    def places(self) -> tuple[tuple[slice, slice], ...]:
+        """Rows and columns of each image in the label maps."""
+        return self.plane.parts or ((slice(None), slice(None)),)
+
+    def _in_place(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """A label map of what is looked at, as one of the whole image."""
+        return labels if self.plane.window is None else self.plane.window.put(labels)
 
     def seconds_left(self) -> float:
         """Time until the last iteration at the pace so far, in seconds; infinite before the first update."""
@@ -389,7 +402,7 @@ class Run:
         }
         record = self._record(n_updates, outcome)
         return Segmentation(
-            labels=labels,
+            labels=self._in_place(labels),
             iterations=n_updates,
             n_labels=n_labels,
             losses=self.losses[: n_updates + 1],
@@ -405,6 +418,7 @@ class Run:
             _numbers=numbers,
             _maps=self._recorder.maps(),
             _n_classes=len(stage.classes),
+            _window=self.plane.window,
             _to_model=partial(_model_of_run, response, numbers, record, self.settings, self.plane, self.name),
         )
 
@@ -486,13 +500,16 @@ class Run:
 
     def _record(self, n_updates: int, outcome: Mapping[str, Any]) -> dict[str, Any]:
         painted = [
-            {**strokes.pack(found, number), "updates": arrival.updates}
+            {**strokes.pack(found, number, self.plane.window), "updates": arrival.updates}
             for number, (arrival, found) in self._courses.arrived.items()
             if number <= n_updates
         ]
         kept = self._kept
         assert kept is not None
-        return record_of(self.plane, self.settings, self.name, self._threads, self.device, kept.plan, painted, outcome)
+        record = record_of(
+            self.plane, self.settings, self.name, self._threads, self.device, kept.plan, painted, outcome
+        )
+        return record if self._mask is None else {**record, "mask": self._mask}
 
 
 def check_groups(settings: Settings) -> None:
@@ -538,7 +555,7 @@ def _model_of_run(
     check_groups(settings)
     labels = response.labels()
     legend = Legend.of(np.unique(labels[labels > 0]).tolist()).named(names)
-    run = _teaching_run(plane, labels, settings, name)
+    run = _teaching_run(replace(plane, window=None), labels, settings, name)
     for _ in run:
         pass
     return run.result().model({entry.number: entry.name for entry in legend})
@@ -571,7 +588,7 @@ def segment(
         mapping says which strokes are there from which iteration on, as when they were painted during a run; see
         `napari_dfc.unpack_strokes`.
     mask : (H, W) array of bool, optional
-        True where a pixel takes part.
+        True where a pixel takes part; nothing beyond the rectangle around these is looked at.
     channel_axis : int, optional
         The axis of the channels, where it is not the last of an RGB(A) image.
     stop_after : int, optional

@@ -47,7 +47,8 @@ class Stage:
         """That of a run's beginning; errors as in `napari_dfc.scribbles.prepare`."""
         found = None
         if painted is not None:
-            found = strokes.prepare(painted, plane.shape, settings.n_channels, plane.mask)
+            kind = (plane.whole_shape, settings.n_channels, plane.mask)
+            found = strokes.prepare(painted, *kind, window=plane.window)
         last = settings.n_updates(has_strokes=found is not None)
         start = cls(plane, settings, found, np.zeros(0, dtype=np.uint64), last)
         return start._numbered(label_numbers(np.zeros(start.n_clusters), start.classes))
@@ -61,7 +62,8 @@ class Stage:
             As `napari_dfc.scribbles.prepare`.
         """
         plane, settings = self.plane, self.settings
-        found = strokes.prepare(arrival.painted, plane.shape, settings.n_channels, plane.mask, before=self.scribbles)
+        kind = (plane.whole_shape, settings.n_channels, plane.mask, self.scribbles)
+        found = strokes.prepare(arrival.painted, *kind, plane.window)
         wanted = arrival.updates if self.classes else settings.max_iterations
         last = max(self.last if self.classes else 0, number + min(wanted, settings.max_iterations))
         after = Stage(plane, settings, found, np.zeros(0, dtype=np.uint64), last)

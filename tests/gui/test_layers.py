@@ -8,17 +8,16 @@ from napari.components import Dims, ViewerModel
 from napari.layers import Image, Labels
 from scipy.spatial.transform import Rotation
 
+from napari_dfc.gui.alignment import aligned_index, scribble_plane
 from napari_dfc.gui.colors import default_colors
 from napari_dfc.gui.layers import (
     METADATA_KEY,
     ImagePlane,
-    aligned_index,
     displayed_plane,
     finish_labels,
     image_plane,
     new_labels_layer,
     new_scribbles_layer,
-    scribble_plane,
     show_labels,
 )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import napari
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Shapes
 
 from napari_dfc.gui.inputs import gather
 from napari_dfc.gui.layers import displayed_plane, image_plane, new_labels_layer
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["segment_layer", "start"]
 
-_Layer = TypeVar("_Layer", Image, Labels)
-
 
 def segment_layer(
     layer: Image,
@@ -28,6 +26,8 @@ def segment_layer(
     channels: Sequence[Image] = (),
     channel_axis: int | None = None,
     plane: Sequence[int] | None = None,
+    within: Labels | Shapes | None = None,
+    level: int = 0,
     preset: str = DEFAULT_PRESET,
     **settings: Any,
 ) -> Labels:
@@ -46,6 +46,10 @@ def segment_layer(
     plane : sequence of int, optional
         Of a stack or a time series: the index on each axis before rows and columns, the channels' left out. By default
         the plane that the current viewer displays.
+    within : napari.layers.Labels or Shapes, optional
+        Only what is painted or drawn in it is segmented; the rest has the label 0. It may lie in the world as it likes.
+    level : int
+        Of a multiscale layer: at which resolution, 0 the finest.
     preset : {"paper", "published", "fast", "balanced", "accurate"}
         The settings to start from.
     **settings
@@ -75,14 +79,16 @@ def segment_layer(
     """
     chosen = Settings.from_preset(preset, **settings)
     _check_layer(layer, Image)
+    if within is not None:
+        _check_layer(within, (Labels, Shapes))
     viewer = napari.current_viewer()
     point: Sequence[float] = ()
     if plane is None and viewer is not None and layer in viewer.layers:
-        where = displayed_plane(layer, viewer.dims, channel_axis)
+        where = displayed_plane(layer, viewer.dims, channel_axis, _check_level(layer, level))
         point = viewer.dims.point
     else:
-        where = image_plane(layer, plane or (), channel_axis)
-    inputs = gather(where, scribbles, channels, point)
+        where = image_plane(layer, plane or (), channel_axis, _check_level(layer, level))
+    inputs = gather(where, scribbles, channels, point, within=within)
     run = inputs.prepare(chosen)
     for _ in run:
         pass
@@ -103,6 +109,8 @@ def start(
     *,
     channels: Sequence[Image | str] = (),
     channel_axis: int | None = None,
+    within: Labels | Shapes | str | None = None,
+    level: int = 0,
     live: bool = True,
     preset: str = DEFAULT_PRESET,
     **settings: Any,
@@ -120,7 +128,7 @@ def start(
         Painted strokes over the displayed plane.
     live : bool
         Whether strokes that are painted in the scribbles layer while it runs, or later, take effect at once.
-    channels, channel_axis, preset, **settings
+    channels, channel_axis, within, level, preset, **settings
         As in `segment_layer`.
 
     Returns
@@ -150,17 +158,25 @@ def start(
     image = _find(viewer, layer, Image)
     strokes = None if scribbles is None else _find(viewer, scribbles, Labels)
     others = [_find(viewer, other, Image) for other in channels]
-    where = displayed_plane(image, viewer.dims, channel_axis)
-    return LiveRun(viewer, gather(where, strokes, others, viewer.dims.point), chosen, live=live)
+    region = None if within is None else _find(viewer, within, (Labels, Shapes))
+    where = displayed_plane(image, viewer.dims, channel_axis, _check_level(image, level))
+    return LiveRun(viewer, gather(where, strokes, others, viewer.dims.point, within=region), chosen, live=live)
 
 
-def _find(viewer: ViewerModel, layer: _Layer | str, kind: type[_Layer]) -> _Layer:
+def _find(viewer: ViewerModel, layer: Any, kind: Any) -> Any:
     """The layer itself; names are looked up here, once, and nowhere later."""
-    found = viewer.layers[layer] if isinstance(layer, str) else layer
-    return _check_layer(found, kind)
+    return _check_layer(viewer.layers[layer] if isinstance(layer, str) else layer, kind)
 
 
-def _check_layer(layer: Any, kind: type[_Layer]) -> _Layer:
+def _check_layer(layer: Any, kind: Any) -> Any:
     if not isinstance(layer, kind):
-        raise TypeError(f"{layer!r} is a {type(layer).__name__}; accepted is a napari {kind.__name__} layer")
+        names = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+        raise TypeError(f"{layer!r} is a {type(layer).__name__}; accepted is a napari {names} layer")
     return layer
+
+
+def _check_level(layer: Image, level: int) -> int:
+    n_levels = len(layer.data) if layer.multiscale else 1
+    if not 0 <= level < n_levels:
+        raise ValueError(f"level is {level}; “{layer.name}” has the levels 0 to {n_levels - 1}")
+    return level

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +13,12 @@ from napari.layers import Image
 from numpy.typing import NDArray
 
 from napari_dfc.devices import Device, choose_device, load_torch, torch_is_loaded
+from napari_dfc.gui.alignment import aligned_index, scribble_plane
 from napari_dfc.gui.colors import default_colors
-from napari_dfc.gui.layers import ImagePlane, aligned_index, full_resolution, scribble_plane
+from napari_dfc.gui.layers import ImagePlane
+from napari_dfc.gui.placement import full_resolution, level_data
+from napari_dfc.gui.region import region_mask
+from napari_dfc.images import Window
 from napari_dfc.memory import Plan, make_plan, wanted_factors
 from napari_dfc.records import stopped_after
 from napari_dfc.references import mosaic_places
@@ -23,7 +27,7 @@ from napari_dfc.settings import Settings
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Labels
+    from napari.layers import Labels, Shapes
 
     from napari_dfc.result import Segmentation
     from napari_dfc.segmentation import Run
@@ -50,8 +54,10 @@ class RunInputs:
         Where the strokes come from, for their colors.
     record : mapping, optional
         Of a run that is to be made once more.
-    multiscale : tuple of str
-        The names of those layers that have several levels.
+    levels : mapping of str to int
+        Of those layers that have several levels, by name, the level that the data are of.
+    mask : (H, W) ndarray of bool, or None
+        The pixels within the region of interest, where there is one.
     """
 
     plane: ImagePlane
@@ -60,7 +66,8 @@ class RunInputs:
     strokes: NDArray[Any] | None = None
     stroke_layer: Labels | None = None
     record: Mapping[str, Any] | None = None
-    multiscale: tuple[str, ...] = ()
+    levels: Mapping[str, int] = field(default_factory=dict)
+    mask: NDArray[np.bool_] | None = None
 
     doing = "Segmenting"
     suffix = "segmentation"
@@ -97,7 +104,9 @@ class RunInputs:
 
     def plan(self, settings: Settings) -> Plan:
         """What a run will need, without PyTorch; before that is loaded, as if on the CPU."""
-        return _plan(self.plane.shape, self.plane.shape, self.n_channels, settings, self.has_strokes)
+        window = None if self.mask is None else Window.around(self.mask)
+        shape = self.plane.shape if window is None else window.cut(np.broadcast_to(True, self.plane.shape)).shape
+        return _plan(shape, shape, self.n_channels, settings, self.has_strokes)
 
     def prepare(self, settings: Settings) -> Run:
         """Load PyTorch, read the image data and check everything; errors as in `napari_dfc.segment`."""
@@ -107,7 +116,8 @@ class RunInputs:
 
         if self.record is not None:
             return replayed_run(self.record, self.arrays(), spare_a_core=True)
-        return Run(self.arrays(), scribbles=self.strokes, settings=settings, name=self.names[0], spare_a_core=True)
+        name, arrays = self.names[0], self.arrays()
+        return Run(arrays, scribbles=self.strokes, mask=self.mask, settings=settings, name=name, spare_a_core=True)
 
     def colors(self, during: Mapping[int, int]) -> dict[int, Any]:
         """Colors by which each cluster keeps the look it had: its number is mapped to the one during the run."""
@@ -127,6 +137,7 @@ def source_of(names: Sequence[str], plane: ImagePlane) -> dict[str, Any]:
         "axes": list(plane.axes),
         "position": {str(axis): index for axis, index in plane.position.items()},
         "channel_axis": plane.channel_axis,
+        "level": plane.level,
     }
 
 
@@ -136,6 +147,7 @@ def gather(
     others: Sequence[Image] = (),
     point: Sequence[float] = (),
     *,
+    within: Labels | Shapes | None = None,
     may_be_empty: bool = False,
 ) -> RunInputs:
     """Take from layers what a run needs.
@@ -148,6 +160,8 @@ def gather(
         Further images whose channels join the plane's.
     point : sequence of float
         World coordinates of the viewer's sliders.
+    within : napari.layers.Labels or Shapes, optional
+        What holds the region of interest; see `region_mask`.
     may_be_empty : bool
         Whether nothing need be painted yet.
 
@@ -158,17 +172,21 @@ def gather(
     Raises
     ------
     ValueError
-        Strokes or further images that do not lie on the plane, or strokes without paint.
+        Strokes or further images that do not lie on the plane, strokes without paint, or a region without a pixel.
     """
-    images = [(full_resolution(plane.layer), index) for index in plane.indices]
-    images += [(full_resolution(other), aligned_index(other, plane, point)) for other in others]
+    levels = {other: plane.level if other.multiscale and plane.level < len(other.data) else 0 for other in others}
+    images = [(plane.data, index) for index in plane.indices]
+    for other, level in levels.items():
+        images.append((level_data(other, level), aligned_index(other, plane, point, level)))
+    levels[plane.layer] = plane.level
     return RunInputs(
         plane=plane,
         images=tuple(images),
         names=tuple(layer.name for layer in (plane.layer, *others)),
         strokes=None if scribbles is None else _painted(scribbles, plane, point, may_be_empty),
         stroke_layer=scribbles,
-        multiscale=tuple(layer.name for layer in (plane.layer, *others) if layer.multiscale),
+        levels={layer.name: level for layer, level in levels.items() if layer.multiscale},
+        mask=None if within is None else region_mask(within, plane, point),
     )
 
 
@@ -210,7 +228,10 @@ def inputs_of_record(viewer: ViewerModel, record: Mapping[str, Any], result: Lab
     position = {int(axis): index for axis, index in source["position"].items()}
     if max(rows, columns, *position, source["channel_axis"] or 0) >= layers[0].ndim:
         raise ValueError(f"“{layers[0].name}” has other axes than the image that was segmented")
-    plane = ImagePlane(layers[0], (rows, columns), position, source["channel_axis"])
+    level = source.get("level", 0)
+    if level and not (layers[0].multiscale and level < len(layers[0].data)):
+        raise ValueError(f"“{layers[0].name}” has no such level of resolution as the one that was segmented")
+    plane = ImagePlane(layers[0], (rows, columns), position, source["channel_axis"], level)
     found = gather(plane, None, layers[1:], viewer.dims.point)
     return replace(found, record=record, stroke_layer=result if record["strokes"] else None)
 
@@ -225,7 +246,8 @@ def expression_of(inputs: RunInputs) -> str:
         while words and words[-1] == ":":
             words.pop()
         call = f"viewer.layers[{json.dumps(name, ensure_ascii=False)}].data"
-        parts.append(call + ("[0]" if name in inputs.multiscale else "") + (f"[{', '.join(words)}]" if words else ""))
+        level = f"[{inputs.levels[name]}]" if name in inputs.levels else ""
+        parts.append(call + level + (f"[{', '.join(words)}]" if words else ""))
     return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
 
 

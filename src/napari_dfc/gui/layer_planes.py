@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dfc.gui.layers import ImagePlane, axis_name, full_resolution
+from napari_dfc.gui.layers import ImagePlane
+from napari_dfc.gui.placement import axis_name
 
 __all__ = ["LayerPlanes"]
 
@@ -44,7 +45,7 @@ class LayerPlanes:
         """Hold the data of a plane's layer; called on the main thread."""
         names = {axis: axis_name(plane.layer, axis) for axis in plane.position}
         everything = everything and bool(plane.position)
-        return cls(plane, everything, full_resolution(plane.layer), plane.layer.name, names)
+        return cls(plane, everything, plane.data, plane.layer.name, names)
 
     @property
     def lengths(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Between napari's layers and arrays: the displayed plane, strokes that lie on it, and a result that lies over it."""
+"""Between napari's layers and arrays: the displayed plane of an image, and layers that lie exactly over it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
 from napari_dfc.gui.colors import colormap_of
 from napari_dfc.gui.notes import kept_labels
+from napari_dfc.gui.placement import axis_name, expand, full_resolution, level_data, level_grid, placement
 
 if TYPE_CHECKING:
     from napari.components import Dims, ViewerModel
@@ -24,18 +24,16 @@ __all__ = [
     "ImagePlane",
     "add_image_file",
     "add_over",
-    "aligned_index",
-    "axis_name",
     "camera_and_canvas",
     "channel_axes",
     "color_labels",
     "displayed_plane",
     "image_plane",
+    "levels",
     "new_image_layer",
     "new_labels_layer",
     "new_scribbles_layer",
     "new_stack_labels_layer",
-    "scribble_plane",
     "show_labels",
     "show_plane",
 ]
@@ -43,13 +41,10 @@ __all__ = [
 #: Where a result layer keeps what it takes to run it again.
 METADATA_KEY = "napari_dfc"
 
-#: How far, in pixels, strokes may lie off the image's pixel grid.
-GRID_TOLERANCE = 0.01
-
 
 @dataclass(frozen=True)
 class ImagePlane:
-    """A plane of an image layer, in terms of the layer's data at full resolution.
+    """A plane of an image layer, in terms of the layer's data at one level: of most layers, which have one.
 
     Parameters
     ----------
@@ -60,19 +55,27 @@ class ImagePlane:
         Index on every other axis but the channels'.
     channel_axis : int or None
         Axis of the channels of a layer that is not RGB.
+    level : int
+        Of a multiscale layer; 0 is the finest.
     """
 
     layer: Image
     axes: tuple[int, int]
     position: Mapping[int, int]
     channel_axis: int | None = None
+    level: int = 0
+
+    @property
+    def data(self) -> Any:
+        """The layer's, at the level."""
+        return level_data(self.layer, self.level)
 
     @property
     def indices(self) -> tuple[tuple[int | slice, ...], ...]:
         """What to index the layer's data with: once for each channel where it has a channel axis, else once."""
         if self.channel_axis is None:
             return (self._index(self.position),)
-        length = full_resolution(self.layer).shape[self.channel_axis]
+        length = self.data.shape[self.channel_axis]
         return tuple(self._index({**self.position, self.channel_axis: channel}) for channel in range(length))
 
     def _index(self, position: Mapping[int, int]) -> tuple[int | slice, ...]:
@@ -81,16 +84,22 @@ class ImagePlane:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
-        lengths = full_resolution(self.layer).shape
+        lengths = self.data.shape
         return lengths[self.axes[0]], lengths[self.axes[1]]
 
+    def point(self, row: float, column: float) -> NDArray[np.float64]:
+        """Where a pixel's center lies in the layer's data at full resolution, (N,)."""
+        steps, first = level_grid(self.layer, self.level)
+        place = np.array([self.position.get(axis, 0) for axis in range(self.layer.ndim)], dtype=float)
+        place[list(self.axes)] = row, column
+        return first + steps * place
 
-def full_resolution(layer: Image | Labels) -> Any:
-    """The layer's data, of a multiscale layer the finest level's."""
-    return layer.data[0] if layer.multiscale else layer.data
+    def world(self, row: float, column: float) -> NDArray[np.float64]:
+        """Where a pixel's center lies in the world, (N,)."""
+        return np.asarray(self.layer.data_to_world(self.point(row, column)), dtype=float)
 
 
-def displayed_plane(layer: Image, dims: Dims, channel_axis: int | None = None) -> ImagePlane:
+def displayed_plane(layer: Image, dims: Dims, channel_axis: int | None = None, level: int = 0) -> ImagePlane:
     """The plane of an image layer that a viewer displays.
 
     Parameters
@@ -100,6 +109,8 @@ def displayed_plane(layer: Image, dims: Dims, channel_axis: int | None = None) -
         The viewer's.
     channel_axis : int, optional
         Axis of the layer's data that holds channels; it is no plane to choose from.
+    level : int
+        Of a multiscale layer; 0 is the finest.
 
     Returns
     -------
@@ -112,24 +123,29 @@ def displayed_plane(layer: Image, dims: Dims, channel_axis: int | None = None) -
     """
     others = [axis for axis in range(layer.ndim) if axis != channel_axis]
     if len(others) == 2:
-        return ImagePlane(layer, (others[0], others[1]), {}, channel_axis)
+        return ImagePlane(layer, (others[0], others[1]), {}, channel_axis, level)
     offset = dims.ndim - layer.ndim
     shown = sorted(axis - offset for axis in dims.displayed)
     if len(shown) != 2:
         raise ValueError(f"“{layer.name}” is shown in 3-D; switch to 2-D display to choose the plane to segment")
     if channel_axis in shown or shown[0] < 0:
         raise ValueError(f"“{layer.name}” does not show its rows and columns; roll the axes back")
-    # the layer's own axes follow the viewer's where no rotation mixes displayed and other axes
-    indices = np.rint(layer.world_to_data(np.asarray(dims.point)[offset:])).astype(int)
-    lengths = full_resolution(layer).shape
-    position = {axis: int(indices[axis]) for axis in others if axis not in shown}
-    for axis, index in position.items():
-        if not 0 <= index < lengths[axis]:
+    # where a rotation mixes displayed and other axes, napari leaves the displayed ones out of account
+    point = np.array(dims.point[offset:], dtype=float)
+    point[shown] = 0
+    found = np.asarray(layer.world_to_data(point))
+    (steps, first), lengths, position = level_grid(layer, level), full_resolution(layer).shape, {}
+    for axis in (axis for axis in others if axis not in shown):
+        if not 0 <= np.rint(found[axis]) < lengths[axis]:
             raise ValueError(f"“{layer.name}” has no plane here; move the slider of {axis_name(layer, axis)}")
-    return ImagePlane(layer, (shown[0], shown[1]), position, channel_axis)
+        last = level_data(layer, level).shape[axis] - 1
+        position[axis] = int(np.clip(np.rint((found[axis] - first[axis]) / steps[axis]), 0, last))
+    return ImagePlane(layer, (shown[0], shown[1]), position, channel_axis, level)
 
 
-def image_plane(layer: Image, position: Sequence[int] = (), channel_axis: int | None = None) -> ImagePlane:
+def image_plane(
+    layer: Image, position: Sequence[int] = (), channel_axis: int | None = None, level: int = 0
+) -> ImagePlane:
     """The plane of an image layer given by numbers, without a viewer.
 
     Parameters
@@ -139,6 +155,8 @@ def image_plane(layer: Image, position: Sequence[int] = (), channel_axis: int | 
         Index on each axis before rows and columns, which are the last two; the channels' axis is left out.
     channel_axis : int, optional
         Axis of the layer's data that holds channels.
+    level : int
+        Of a multiscale layer; 0 is the finest. The position is one at this level.
 
     Returns
     -------
@@ -155,68 +173,12 @@ def image_plane(layer: Image, position: Sequence[int] = (), channel_axis: int | 
             f"plane is {tuple(position)}; “{layer.name}” has {len(others) - 2} axes beside rows, columns and channels: "
             "accepted is one index for each"
         )
-    lengths = full_resolution(layer).shape
+    lengths = level_data(layer, level).shape
     for axis, index in zip(others, position, strict=False):
         if not 0 <= index < lengths[axis]:
             known = f"{axis_name(layer, axis)} has indices 0 to {lengths[axis] - 1}"
             raise ValueError(f"plane is {tuple(position)}; {known}")
-    return ImagePlane(layer, (others[-2], others[-1]), dict(zip(others, position, strict=False)), channel_axis)
-
-
-def aligned_index(other: Image | Labels, plane: ImagePlane, point: Sequence[float] = ()) -> tuple[int | slice, ...]:
-    """Where in another layer's data the plane lies, if the other layer has the same pixels there.
-
-    Parameters
-    ----------
-    other : napari.layers.Image or Labels
-    plane : ImagePlane
-    point : sequence of float
-        World coordinates of the viewer's sliders, for axes that only the other layer has.
-
-    Returns
-    -------
-    tuple
-        What to index the other layer's data with.
-
-    Raises
-    ------
-    ValueError
-        The other layer's pixels lie elsewhere, or it has another number of them.
-    """
-    layer = plane.layer
-    missing = other.ndim - layer.ndim
-    axes = [axis + missing for axis in plane.axes]
-    lengths = full_resolution(other).shape
-    if min(axes) < 0:
-        raise ValueError(f"“{other.name}” has too few axes to lie on the displayed plane of “{layer.name}”")
-    size = (lengths[axes[0]], lengths[axes[1]])
-    if size != plane.shape:
-        raise ValueError(
-            f"“{other.name}” has {size[1]} x {size[0]} pixels and “{layer.name}” {plane.shape[1]} x {plane.shape[0]}; "
-            "they have to be the same"
-        )
-    leading = [point[axis] if axis < len(point) else 0.0 for axis in range(max(missing, 0))]
-    corners = []
-    for row, column in ((0, 0), (size[0] - 1, 0), (0, size[1] - 1)):
-        data = np.array([plane.position.get(axis, 0) for axis in range(layer.ndim)], dtype=float)
-        data[list(plane.axes)] = row, column
-        world = [*leading, *layer.data_to_world(data)][max(-missing, 0) :]
-        corners.append(other.world_to_data(world))
-    found = np.array(corners)  # (3, other.ndim)
-    expected = np.tile(np.rint(found[0]), (3, 1))
-    expected[:, axes] = [(0, 0), (size[0] - 1, 0), (0, size[1] - 1)]
-    inside = all(0 <= expected[0, axis] < lengths[axis] for axis in range(other.ndim))
-    if not inside or not np.allclose(found[:, axes], expected[:, axes], atol=GRID_TOLERANCE):
-        raise ValueError(f"“{other.name}” does not lie over the displayed plane of “{layer.name}”, pixel on pixel")
-    return tuple(slice(None) if axis in axes else int(expected[0, axis]) for axis in range(other.ndim))
-
-
-def scribble_plane(scribbles: Labels, plane: ImagePlane, point: Sequence[float] = ()) -> NDArray[Any]:
-    """The strokes on a plane, (H, W); errors as in `aligned_index`, and where nothing is painted there."""
-    painted = np.asarray(full_resolution(scribbles)[aligned_index(scribbles, plane, point)])
-    if not painted.any():
-        raise ValueError(f"nothing is painted in “{scribbles.name}” here; paint a stroke or choose no strokes")
-    return painted
+    return ImagePlane(layer, (others[-2], others[-1]), dict(zip(others, position, strict=False)), channel_axis, level)
 
 
 def new_labels_layer(
@@ -240,28 +202,28 @@ def new_labels_layer(
         Of length 1 on the axes where the image has a position, without the channels' axis where that is the first.
     """
     return Labels(
-        _expand(plane, labels),
+        expand(plane, labels),
         name=name,
         colormap=colormap_of(colors),
         metadata={METADATA_KEY: dict(metadata)},
-        **_placement(plane),
+        **placement(plane),
     )
 
 
 def new_stack_labels_layer(plane: ImagePlane, dtype: Any, name: str, *, metadata: Mapping[str, Any]) -> Labels:
     """An empty Labels layer over all planes of an image layer that lie as this one does; `show_plane` fills it."""
     first = replace(plane, position=dict.fromkeys(plane.position, 0))
-    lengths = full_resolution(plane.layer).shape
+    lengths = plane.data.shape
     shape = [lengths[axis] for axis in range(plane.channel_axis == 0, plane.layer.ndim)]
     if plane.channel_axis is not None and plane.channel_axis > plane.axes[1]:
         shape[plane.channel_axis] = 1
     kept = {METADATA_KEY: dict(metadata)}
-    return Labels(np.zeros(shape, dtype=dtype), name=name, metadata=kept, **_placement(first))
+    return Labels(np.zeros(shape, dtype=dtype), name=name, metadata=kept, **placement(first))
 
 
 def show_plane(layer: Labels, plane: ImagePlane, labels: NDArray[Any]) -> None:
     """Write the label map of a plane into the data of a layer over this plane, or over all that lie as it does."""
-    fresh = _expand(plane, labels)
+    fresh = expand(plane, labels)
     axes = range(plane.channel_axis == 0, plane.layer.ndim)
     over_all = layer.data.shape != fresh.shape
     places = [plane.position[axis] if over_all and axis in plane.position else None for axis in axes]
@@ -270,13 +232,13 @@ def show_plane(layer: Labels, plane: ImagePlane, labels: NDArray[Any]) -> None:
 
 def new_scribbles_layer(plane: ImagePlane, name: str) -> Labels:
     """An empty Labels layer to paint strokes in, over a plane."""
-    return Labels(_expand(plane, np.zeros(plane.shape, dtype=np.uint8)), name=name, **_placement(plane))
+    return Labels(expand(plane, np.zeros(plane.shape, dtype=np.uint8)), name=name, **placement(plane))
 
 
 def new_image_layer(plane: ImagePlane, values: NDArray[Any], name: str) -> Image:
     """An Image layer of values from 0 to 1, (H, W), over a plane."""
-    placement = _placement(plane)
-    return Image(_expand(plane, values), name=name, contrast_limits=(0, 1), colormap="viridis", **placement)
+    kind = {"contrast_limits": (0, 1), "colormap": "viridis", **placement(plane)}
+    return Image(expand(plane, values), name=name, **kind)
 
 
 def show_labels(layer: Labels, plane: ImagePlane, labels: NDArray[Any]) -> bool:
@@ -287,7 +249,7 @@ def show_labels(layer: Labels, plane: ImagePlane, labels: NDArray[Any]) -> bool:
     bool
         False, with nothing done, where the layer's data are no longer the ones that were made.
     """
-    fresh = _expand(plane, labels)
+    fresh = expand(plane, labels)
     if layer.data.shape != fresh.shape or not isinstance(layer.data, np.ndarray):
         return False
     fresh = kept_labels(layer, fresh)
@@ -313,7 +275,7 @@ def finish_labels(
     metadata: Mapping[str, Any],
 ) -> None:
     """Turn a preview into the result; without colors, it keeps those it has."""
-    fresh = kept_labels(layer, _expand(plane, labels))
+    fresh = kept_labels(layer, expand(plane, labels))
     if layer.data.dtype == fresh.dtype and layer.data.shape == fresh.shape:
         layer.data[...] = fresh  # setting the colormap shows it: once is enough
     else:
@@ -331,6 +293,14 @@ def add_over(viewer: ViewerModel, layer: Labels, image: Image | Labels | None) -
         viewer.add_layer(layer)
     else:
         viewer.layers.insert(viewer.layers.index(image) + 1, layer)
+
+
+def levels(layer: Image | None) -> list[tuple[str, int]]:
+    """The levels of a multiscale layer, each with words; of any other layer none."""
+    if layer is None or not layer.multiscale:
+        return []
+    shapes = [level.shape[: layer.ndim][-2:] for level in layer.data]
+    return [(f"{columns} x {rows} pixels", number) for number, (rows, columns) in enumerate(shapes)]
 
 
 def camera_and_canvas(viewer: ViewerModel) -> tuple[Any, tuple[int, int]]:
@@ -360,53 +330,3 @@ def add_image_file(viewer: ViewerModel, name: str, file: ImageFile) -> tuple[Ima
         layer.units = (*layer.units[:-2], "um", "um")
     viewer.add_layer(layer)
     return layer, file.channel_axis
-
-
-def _expand(plane: ImagePlane, labels: NDArray[Any]) -> NDArray[Any]:
-    """The map with an axis for each of the image's: of length 1, but for a channel axis behind another one."""
-    lengths = full_resolution(plane.layer).shape
-    shape = [1] * plane.layer.ndim
-    shape[plane.axes[0]], shape[plane.axes[1]] = labels.shape
-    expanded = labels.reshape(shape)
-    channels = plane.channel_axis
-    if channels == 0:
-        return expanded[0]
-    if channels is not None and channels < plane.axes[1]:
-        expanded = np.repeat(expanded, lengths[channels], axis=channels)
-    return expanded
-
-
-def _placement(plane: ImagePlane) -> dict[str, Any]:
-    """The transform, units and axis labels that put `_expand`'s array over the plane."""
-    layer = plane.layer
-    own = Affine(ndim=layer.ndim, scale=layer.scale, rotate=layer.rotate, shear=layer.shear, translate=layer.translate)
-    origin = np.array([plane.position.get(axis, 0) for axis in range(layer.ndim)], dtype=float)
-    translate = own(origin)
-    if plane.channel_axis != 0:
-        return {
-            "scale": layer.scale,
-            "rotate": layer.rotate,
-            "shear": layer.shear,
-            "translate": translate,
-            "affine": layer.affine.affine_matrix,
-            "units": layer.units,
-            "axis_labels": layer.axis_labels,
-        }
-    kept = list(range(1, layer.ndim))
-    rotate = np.asarray(layer.rotate)
-    shear = np.linalg.inv(rotate) @ own.linear_matrix @ np.diag(1 / layer.scale)  # linear = rotate, shear, then scale
-    return {
-        "scale": layer.scale[kept],
-        "rotate": rotate[np.ix_(kept, kept)],
-        "shear": np.triu(shear)[np.ix_(kept, kept)],
-        "translate": translate[kept],
-        "affine": layer.affine.set_slice(kept).affine_matrix,
-        "units": [layer.units[axis] for axis in kept],
-        "axis_labels": [layer.axis_labels[axis] for axis in kept],
-    }
-
-
-def axis_name(layer: Image, axis: int) -> str:
-    """What to call an axis of a layer: its label where it has one, else its number."""
-    label = layer.axis_labels[axis]
-    return f"axis {axis}" if label.startswith("axis") or label.lstrip("-").isdigit() else f"axis {label}"

@@ -12,8 +12,9 @@ from napari.layers import Labels
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from napari_dfc.gui.alignment import scribble_plane
 from napari_dfc.gui.background import Progress, Refusal
-from napari_dfc.gui.layers import color_labels, scribble_plane
+from napari_dfc.gui.layers import color_labels
 from napari_dfc.gui.worker import LayerRun
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
-from napari_dfc.gui.layers import GRID_TOLERANCE, full_resolution
+from napari_dfc.gui.alignment import GRID_TOLERANCE
+from napari_dfc.gui.placement import full_resolution
 
 __all__ = ["PixelGrid", "channels_under", "image_under"]
 

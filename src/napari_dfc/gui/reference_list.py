@@ -10,7 +10,8 @@ from napari.layers import Image, Labels
 
 from napari_dfc.gui.dock import narrow
 from napari_dfc.gui.form import labeled, stacked
-from napari_dfc.gui.layers import METADATA_KEY, full_resolution
+from napari_dfc.gui.layers import METADATA_KEY
+from napari_dfc.gui.placement import full_resolution
 
 __all__ = ["ReferenceList"]
 

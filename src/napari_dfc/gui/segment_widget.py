@@ -6,19 +6,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Label, PushButton, Select
+from napari.layers import Labels, Shapes
 
 from napari_dfc.gui.background import CancellableWorker, Refusal
 from napari_dfc.gui.dock import NO_IMAGE, Dock
 from napari_dfc.gui.form import SettingsForm, labeled, preferred_settings, stacked
 from napari_dfc.gui.inputs import RunInputs, gather
-from napari_dfc.gui.layers import ImagePlane, channel_axes, displayed_plane
+from napari_dfc.gui.layers import ImagePlane, channel_axes, displayed_plane, levels
 from napari_dfc.gui.live_run import LiveRun
 from napari_dfc.gui.run_controls import RunControls
 from napari_dfc.gui.studio import Studio
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels
+    from napari.layers import Image
 
     from napari_dfc.model import Model
 
@@ -70,6 +71,19 @@ class SegmentWidget(Dock):
             nullable=True,
             tooltip="A Labels layer with a few painted strokes for each class you want; optional.",
         )
+        self.within = ComboBox(
+            label="Only within",
+            choices=self._regions,
+            nullable=True,
+            tooltip="A layer in which you drew rectangles, ellipses or polygons (Shapes), or painted (Labels): only "
+            "what lies in there is segmented, which is also faster. Optional.",
+        )
+        self.level = ComboBox(
+            label="Resolution",
+            choices=self._levels,
+            tooltip="Of an image that is kept at several resolutions, such as a whole slide: the one to segment. A "
+            "coarser one is faster and shows larger structures; the result lies over the image all the same.",
+        )
         self.new_scribbles = PushButton(
             text="New strokes layer",
             tooltip="Add an empty Labels layer over the image, ready to paint: one label number for each class.",
@@ -95,6 +109,8 @@ class SegmentWidget(Dock):
             self.scribbles.value,
             channels=self._chosen_others(),
             channel_axis=self.channel_axis.value,
+            within=self.within.value,
+            level=self.level.value or 0,
             settings=self.form.settings(),
         )
 
@@ -164,16 +180,23 @@ class SegmentWidget(Dock):
     def _channel_axes(self, _: Any = None) -> list[tuple[str, int]]:
         return channel_axes([] if self.image.value is None else [self.image.value])
 
+    def _regions(self, _: Any = None) -> list[Labels | Shapes]:
+        return [layer for layer in self._viewer.layers if isinstance(layer, Labels | Shapes)]
+
+    def _levels(self, _: Any = None) -> list[tuple[str, int]]:
+        return levels(self.image.value)
+
     # ------------------------------------------------------------------ what is chosen
 
     def _plane(self) -> ImagePlane:
         if self.image.value is None:
             raise ValueError(NO_IMAGE)
-        return displayed_plane(self.image.value, self._viewer.dims, self.channel_axis.value)
+        return displayed_plane(self.image.value, self._viewer.dims, self.channel_axis.value, self.level.value or 0)
 
     def _inputs(self) -> RunInputs:
         point = self._viewer.dims.point
-        return gather(self._plane(), self.scribbles.value, self._chosen_others(), point, may_be_empty=True)
+        chosen = (self.scribbles.value, self._chosen_others(), point)
+        return gather(self._plane(), *chosen, within=self.within.value, may_be_empty=True)
 
     def _chosen_others(self) -> list[Image]:
         return [layer for layer in self.others.value if layer is not self.image.value]
@@ -202,8 +225,10 @@ class SegmentWidget(Dock):
         """Another image is chosen: offer what belongs to it."""
         self.others.reset_choices()
         self.channel_axis.reset_choices()
+        self.level.reset_choices()
         self._others_row.visible = bool(self._other_images())
         self._channel_axis_row.visible = bool(self._channel_axes())
+        self._level_row.visible = len(self._levels()) > 1
         self.new_scribbles.enabled = self.image.value is not None
         self.refresh()
 
@@ -211,11 +236,13 @@ class SegmentWidget(Dock):
 
     def _lay_out(self) -> None:
         self._others_row, self._channel_axis_row = labeled(self.others), labeled(self.channel_axis)
-        inputs = [labeled(self.image), self._channel_axis_row, self._others_row, labeled(self.scribbles)]
+        self._level_row = labeled(self.level)
+        inputs = [labeled(self.image), self._level_row, self._channel_axis_row, self._others_row]
+        inputs += [labeled(self.within), labeled(self.scribbles)]
         buttons = stacked([self.start_button, self.stop_button], layout="horizontal")
         told = [self.progress, self.hint, self.estimate, self.status]
         rows = [*inputs, self.new_scribbles, self.form, buttons, *told, self.controls, self.keep_button]
-        boxes = (self.image, self.channel_axis, self.scribbles)
+        boxes = (self.image, self.level, self.channel_axis, self.within, self.scribbles)
         self.lay_out(rows, wrapped=(self.hint, self.estimate, self.status), layer_boxes=boxes)
         self.start_button.native.setObjectName("run")
         self.stop_button.native.setObjectName("stop")
@@ -223,7 +250,7 @@ class SegmentWidget(Dock):
 
     def _connect(self) -> None:
         self.image.changed.connect(self._follow_image)
-        for widget in (self.channel_axis, self.others, self.form):
+        for widget in (self.channel_axis, self.others, self.within, self.level, self.form):
             widget.changed.connect(self.refresh)
         self.scribbles.changed.connect(self._choose_strokes)
         self.studio.changed.connect(self._follow_studio)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Shapes
 from numpy.typing import NDArray
 from psygnal import Signal
 
@@ -92,6 +92,8 @@ class Studio:
         *,
         channels: Sequence[Image] = (),
         channel_axis: int | None = None,
+        within: Labels | Shapes | None = None,
+        level: int = 0,
         settings: Settings | None = None,
     ) -> LiveRun:
         """Start to segment the displayed plane of an image layer; strokes that follow take effect.
@@ -103,6 +105,10 @@ class Studio:
         channels : sequence of napari.layers.Image
             Further layers whose channels are used together with the image's.
         channel_axis : int, optional
+        within : napari.layers.Labels or Shapes, optional
+            Only what is painted or drawn in it is segmented.
+        level : int
+            Of a multiscale layer; 0 is the finest.
         settings : Settings, optional
 
         Returns
@@ -112,10 +118,10 @@ class Studio:
         Raises
         ------
         ValueError
-            No plane is displayed, or layers do not lie over each other.
+            No plane is displayed, layers do not lie over each other, or there is nothing within.
         """
-        plane = displayed_plane(image, self.viewer.dims, channel_axis)
-        inputs = gather(plane, scribbles, channels, self.viewer.dims.point, may_be_empty=True)
+        plane = displayed_plane(image, self.viewer.dims, channel_axis, level)
+        inputs = gather(plane, scribbles, channels, self.viewer.dims.point, within=within, may_be_empty=True)
         return self._start(inputs, settings or Settings(), scribbles)
 
     def run_again(self, layer: Labels) -> LiveRun:
@@ -337,9 +343,7 @@ class Studio:
         if plane.layer not in self.viewer.layers:
             self.said.emit("The image was deleted.")
             return
-        data = np.array([plane.position.get(axis, 0) for axis in range(plane.layer.ndim)], dtype=float)
-        data[list(plane.axes)] = spot.row, spot.column
-        world = np.asarray(plane.layer.data_to_world(data))
+        world = plane.world(spot.row, spot.column)
         dims = self.viewer.dims
         camera, canvas = camera_and_canvas(self.viewer)
         offset = dims.ndim - len(world)
@@ -349,7 +353,7 @@ class Studio:
         shown = [axis - offset for axis in dims.displayed]
         center[-len(shown) :] = world[shown]
         camera.center = tuple(center)
-        pixel = float(np.abs(plane.layer.scale[list(plane.axes)]).mean())
+        pixel = float(np.linalg.norm(plane.world(1, 1) - plane.world(0, 0))) / np.sqrt(2)
         size = max(spot.height, spot.width, 24) * pixel
         camera.zoom = max(camera.zoom, SPOT_SHARE * min(canvas) / size)
         layer = self.run.strokes_layer
@@ -401,6 +405,8 @@ class Studio:
         source = record["source"]
         if source["position"] or len(source["layers"]) > 1:
             raise ValueError("the command line takes one image file with one plane; copy as Python, or save the plane")
+        if source.get("level"):
+            raise ValueError("the command line takes an image at its full resolution; copy as Python")
         name = source["layers"][0]
         found = next((layer.source.path for layer in self.viewer.layers if layer.name == name), None)
         return records.as_command(record, found or f"{name}.tif", f"{name}_labels.tif")

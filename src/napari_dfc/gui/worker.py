@@ -188,13 +188,13 @@ class LayerRun(ViewerRun):
     def _places(self) -> list[tuple[Labels, ImagePlane, tuple[slice, slice]]]:
         """Each preview layer, the plane that it lies over, and what part of the run's label map it shows."""
         assert self._run is not None
-        return list(zip(self.layers, self.inputs.planes, self._run.plane.places, strict=True))
+        return list(zip(self.layers, self.inputs.planes, self._run.places, strict=True))
 
     def _add_layers(self, labels: NDArray[Any], numbers: Sequence[int]) -> None:
         assert self._run is not None
         colors = self.inputs.colors({number: number for number in numbers})
         selected = list(self.viewer.layers.selection)
-        for plane, part in zip(self.inputs.planes, self._run.plane.places, strict=True):
+        for plane, part in zip(self.inputs.planes, self._run.places, strict=True):
             name = f"{plane.layer.name} {self.inputs.suffix}"
             self.layers.append(new_labels_layer(plane, labels[part], name, colors=colors, metadata={}))
             add_over(self.viewer, self.layers[-1], plane.layer if len(self.inputs.planes) > 1 else None)

@@ -1,0 +1,128 @@
+"""Which pixels of a plane lie within what is drawn in a Shapes layer or painted in a Labels layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from napari.layers import Labels, Shapes
+from numpy.typing import NDArray
+from skimage.draw import polygon
+
+from napari_dfc.gui.alignment import pixels_in
+from napari_dfc.gui.layers import ImagePlane
+from napari_dfc.gui.placement import full_resolution, level_grid
+
+__all__ = ["region_mask"]
+
+#: Rows that are looked up at a time in a layer that lies askew.
+ROWS_AT_ONCE = 256
+
+#: Pixels by which a step along a row or column may miss an axis.
+ASKEW = 1e-9
+
+
+def region_mask(within: Labels | Shapes, plane: ImagePlane, point: Sequence[float] = ()) -> NDArray[np.bool_]:
+    """The pixels of a plane whose centers lie in a region.
+
+    Parameters
+    ----------
+    within : napari.layers.Labels or Shapes
+        Everything painted, in whatever number; or rectangles, ellipses and polygons together. The layer may lie in the
+        world as it likes. With fewer axes than the image it is meant for every plane.
+    plane : ImagePlane
+    point : sequence of float
+        World coordinates of the viewer's sliders, for axes that only `within` has.
+
+    Returns
+    -------
+    (H, W) ndarray of bool
+
+    Raises
+    ------
+    ValueError
+        No pixel of the plane lies in it.
+
+    Examples
+    --------
+    >>> from napari.layers import Image
+    >>> from napari_dfc.gui.layers import image_plane
+    >>> shapes = Shapes([[2, 2], [2, 6], [8, 6], [8, 2]], shape_type="rectangle")
+    >>> region_mask(shapes, image_plane(Image(np.zeros((5, 4)), scale=(2, 2)))).astype(int).tolist()
+    [[0, 0, 0, 0], [0, 1, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]]
+    """
+    if isinstance(within, Labels):
+        inside, how = _painted(within, plane, point), "paint what is to be segmented"
+    else:
+        inside, how = _drawn(within, plane, point), "draw a rectangle, an ellipse or a polygon around it"
+    if not inside.any():
+        raise ValueError(f"“{within.name}” holds nothing of the displayed plane of “{plane.layer.name}”; {how}")
+    return inside
+
+
+def _painted(within: Labels, plane: ImagePlane, point: Sequence[float]) -> NDArray[np.bool_]:
+    """Each pixel looked up where its center lies in the painted layer."""
+    data = full_resolution(within)
+    steps = np.where(np.abs(found := pixels_in(within, plane, point)) < ASKEW, 0, found)
+    inside = np.zeros(plane.shape, dtype=bool)
+    columns = np.arange(plane.shape[1])[None]
+    for top in range(0, plane.shape[0], ROWS_AT_ONCE):
+        part = inside[top : top + ROWS_AT_ONCE]
+        rows = np.arange(top, top + len(part))[:, None]
+        there = np.ones((1, 1), dtype=bool)
+        index: list[NDArray[np.intp]] = []
+        for first, row, column, length in zip(*steps, data.shape, strict=True):
+            # of a layer that lies straight an axis is one of rows or of columns alone, and the look-up cheap
+            place = np.full((1, 1), first) + (row * rows if row else 0) + (column * columns if column else 0)
+            place = np.rint(place).astype(np.intp)
+            there = there & (place >= 0) & (place < length)
+            index.append(place.clip(0, length - 1))
+        fixed = tuple(int(place[0, 0]) if place.size == 1 else slice(None) for place in index)
+        values = np.asarray(data[fixed]) != 0
+        part[:] = values[tuple(place for place in index if place.size > 1)] & there
+    return inside
+
+
+def _drawn(within: Shapes, plane: ImagePlane, point: Sequence[float]) -> NDArray[np.bool_]:
+    inside = np.zeros(plane.shape, dtype=bool)
+    for corners, kind in _outlines(within, plane, point):
+        if kind == "ellipse":
+            _add_ellipse(inside, corners)
+        else:
+            inside[polygon(*corners.T, shape=plane.shape)] = True
+    return inside
+
+
+def _outlines(within: Shapes, plane: ImagePlane, point: Sequence[float]) -> Iterator[tuple[NDArray[np.float64], str]]:
+    """Corners (K, 2), in rows and columns, and the kind of every shape that lies on the plane and has an inside."""
+    layer = plane.layer
+    steps, first = level_grid(layer, plane.level)
+    missing = within.ndim - layer.ndim
+    lead = plane.world(0, 0)[: max(-missing, 0)]  # of axes that the shapes do not have
+    shown = np.rint(within.world_to_data(np.resize([*point, *np.zeros(within.ndim)], within.ndim)))
+    for corners, kind in zip(within.data, within.shape_type, strict=True):
+        if kind in ("line", "path"):
+            continue
+        if missing > 0 and point and (np.rint(corners[:, :missing]) != shown[:missing]).any():
+            continue
+        world = [[*lead, *within.data_to_world(corner)][max(missing, 0) :] for corner in corners]
+        places = np.array([layer.world_to_data(each) for each in world])
+        places = (places - first) / steps  # (K, N)
+        if all((np.rint(places[:, axis]) == index).all() for axis, index in plane.position.items()):
+            yield places[:, list(plane.axes)], kind
+
+
+def _add_ellipse(inside: NDArray[np.bool_], corners: NDArray[np.float64]) -> None:
+    """The ellipse that touches the middles of a parallelogram's sides."""
+    center = corners.mean(axis=0)
+    half_axes = np.stack([corners[1] - corners[0], corners[2] - corners[1]], axis=-1) / 2  # (2, 2)
+    if abs(np.linalg.det(half_axes)) < ASKEW:
+        return
+    reach = np.linalg.norm(half_axes, axis=1)
+    top, left = np.maximum(np.ceil(center - reach), 0).astype(int)
+    bottom, right = np.maximum(np.floor(center + reach) + 1, 0).astype(int)
+    part = inside[top:bottom, left:right]
+    rows = np.arange(top, top + part.shape[0])[:, None] - center[0]
+    columns = np.arange(left, left + part.shape[1])[None] - center[1]
+    inverse = np.linalg.inv(half_axes)
+    part |= sum((row * rows + column * columns) ** 2 for row, column in inverse) <= 1
