@@ -20,7 +20,6 @@ def main() -> None:
     viewer.window._qt_window.resize(1380, 860)
     viewer.open_sample("napari-dfc", "stained_tissue")
     viewer.layers.remove("Stained tissue strokes")
-    image = viewer.layers[0]
     dock, segment = viewer.window.add_plugin_dock_widget("napari-dfc", "Segment")
     segment.form.control("preset").value = "fast"
     settle()

@@ -24,12 +24,12 @@ __all__ = [
     "ImagePlane",
     "add_image_file",
     "add_over",
-    "camera_and_canvas",
     "channel_axes",
     "color_labels",
     "displayed_plane",
     "image_plane",
     "levels",
+    "look_at",
     "new_image_layer",
     "new_labels_layer",
     "new_scribbles_layer",
@@ -303,11 +303,31 @@ def levels(layer: Image | None) -> list[tuple[str, int]]:
     return [(f"{columns} x {rows} pixels", number) for number, (rows, columns) in enumerate(shapes)]
 
 
-def camera_and_canvas(viewer: ViewerModel) -> tuple[Any, tuple[int, int]]:
-    """A viewer's camera, and its canvas's height and width in pixels of the screen."""
-    if hasattr(viewer, "scene"):
-        return viewer.scene.camera, viewer.canvas.size
-    return viewer.camera, viewer._canvas_size  # napari before 0.9
+def look_at(viewer: ViewerModel, plane: ImagePlane, pixel: tuple[int, int], extent: float) -> None:
+    """Move a viewer's sliders and camera to a pixel of a plane.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+    plane : ImagePlane
+    pixel : tuple of int
+        Row and column.
+    extent : float
+        How many pixels are to be seen across; where fewer are, these stay.
+    """
+    has_scene = hasattr(viewer, "scene")  # napari from 0.9 on
+    camera = viewer.scene.camera if has_scene else viewer.camera
+    canvas = viewer.canvas.size if has_scene else viewer._canvas_size
+    world, dims = plane.world(*pixel), viewer.dims
+    offset = dims.ndim - len(world)
+    for axis in plane.position:
+        dims.set_point(axis + offset, world[axis])
+    shown = [axis - offset for axis in dims.displayed]
+    center = np.array(camera.center, dtype=float)
+    center[-len(shown) :] = world[shown]
+    camera.center = tuple(center)
+    size = float(np.linalg.norm(plane.world(1, 1) - plane.world(0, 0))) / np.sqrt(2)  # of a pixel
+    camera.zoom = max(camera.zoom, min(canvas) / (extent * size))
 
 
 def channel_axes(layers: Sequence[Image]) -> list[tuple[str, int]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.layers import Image, Labels, Shapes
 from numpy.typing import NDArray
 from psygnal import Signal
@@ -15,9 +14,9 @@ from napari_dfc.gui.inputs import RunInputs, expression_of, gather, inputs_of_re
 from napari_dfc.gui.layers import (
     METADATA_KEY,
     ImagePlane,
-    camera_and_canvas,
     displayed_plane,
     finish_labels,
+    look_at,
     new_image_layer,
     new_scribbles_layer,
     show_labels,
@@ -35,6 +34,9 @@ __all__ = ["Studio"]
 
 #: How much of the canvas an uncertain spot takes.
 SPOT_SHARE = 0.25
+
+#: What a smaller spot counts as, in pixels.
+LEAST_SPOT = 24
 
 
 class Studio:
@@ -343,19 +345,7 @@ class Studio:
         if plane.layer not in self.viewer.layers:
             self.said.emit("The image was deleted.")
             return
-        world = plane.world(spot.row, spot.column)
-        dims = self.viewer.dims
-        camera, canvas = camera_and_canvas(self.viewer)
-        offset = dims.ndim - len(world)
-        for axis in plane.position:
-            dims.set_point(axis + offset, world[axis])
-        center = np.array(camera.center, dtype=float)
-        shown = [axis - offset for axis in dims.displayed]
-        center[-len(shown) :] = world[shown]
-        camera.center = tuple(center)
-        pixel = float(np.linalg.norm(plane.world(1, 1) - plane.world(0, 0))) / np.sqrt(2)
-        size = max(spot.height, spot.width, 24) * pixel
-        camera.zoom = max(camera.zoom, SPOT_SHARE * min(canvas) / size)
+        look_at(self.viewer, plane, (spot.row, spot.column), max(spot.height, spot.width, LEAST_SPOT) / SPOT_SHARE)
         layer = self.run.strokes_layer
         if layer is None or layer not in self.viewer.layers:
             layer = self.new_scribbles(plane)
