@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_dfc import records
-from napari_dfc.gui.inputs import RunInputs, expression_of, gather, inputs_of_record
+from napari_dfc.gui.copies import command_of, python_of, record_of
+from napari_dfc.gui.inputs import RunInputs, gather, inputs_of_record
 from napari_dfc.gui.layers import (
     METADATA_KEY,
     ImagePlane,
@@ -143,7 +144,7 @@ class Studio:
         ValueError
             No result of a run, or its image is in no layer any more.
         """
-        record = self._record_of(layer)
+        record = record_of(layer)
         run = self._start(inputs_of_record(self.viewer, record, layer), records.settings_of(record), None)
         self._wanted_count = record["result"].get("shown")
         return run
@@ -386,29 +387,12 @@ class Studio:
         ValueError
             No result of a run.
         """
-        record, layer = self._record_of(layer), layer or self._result_layer
-        return records.as_python(record, expression_of(inputs_of_record(self.viewer, record, layer)))
+        return python_of(self.viewer, layer or self._result_layer)
 
     def as_command(self, layer: Labels | None = None) -> str:
         """A command line that writes a result's labels to a file; parameters and errors as in `as_python`."""
-        record = self._record_of(layer)
-        source = record["source"]
-        if source["position"] or len(source["layers"]) > 1:
-            raise ValueError("the command line takes one image file with one plane; copy as Python, or save the plane")
-        if source.get("level"):
-            raise ValueError("the command line takes an image at its full resolution; copy as Python")
-        name = source["layers"][0]
-        found = next((layer.source.path for layer in self.viewer.layers if layer.name == name), None)
-        return records.as_command(record, found or f"{name}.tif", f"{name}_labels.tif")
+        return command_of(self.viewer, layer or self._result_layer)
 
     @property
     def _result_layer(self) -> Labels | None:
         return None if self.run is None or self.running else self.run.layer
-
-    def _record_of(self, layer: Labels | None) -> dict[str, Any]:
-        layer = layer or self._result_layer
-        record = {} if layer is None else layer.metadata.get(METADATA_KEY, {})
-        records.settings_of(record)
-        if "source" not in record:
-            raise ValueError("this result doesn't say from which layer it came")
-        return dict(record)
