@@ -32,8 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(trylast=True)  # once pytest-xvfb has set DISPLAY
 def pytest_configure(config: pytest.Config) -> None:
     """Keep away from the person's own settings, and let widgets be made where nothing can be drawn."""
-    os.environ["NAPARI_CONFIG"] = str(Path(config.rootpath, ".pytest_cache", "napari", "settings.yaml"))
-    if not has_display():
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+    os.environ["NAPARI_CONFIG"] = str(Path(config.rootpath, ".pytest_cache", f"napari-{worker}", "settings.yaml"))
+    hands_out = getattr(config.option, "dist", "no") != "no" and not hasattr(config, "workerinput")
+    if not has_display() and not hands_out:  # each process that runs tests has a display of its own
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 

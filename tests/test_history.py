@@ -215,15 +215,18 @@ def test_history_of_clusters_has_every_count_of_the_run_and_the_result() -> None
     assert result.history is history
 
 
-def test_history_begins_anew_when_a_run_does() -> None:
+def test_history_begins_anew_when_strokes_arrive() -> None:
     run = Run(nuclei(), settings=dfc.Settings.from_preset(**FAST))
     for _ in run:
         pass
+    before = run.result().history.counts
+    strokes = np.zeros(run.plane.shape, np.uint8)
+    strokes[20, 5:30] = 1
+    run.send(strokes, updates=2)
+    numbers = [each.number for each in run if not each.provisional]
     history = run.result().history
-    for each in run:
-        if each.number == 1:
-            break
-    assert len(run.result().history.counts) < len(history.counts)
+    assert len(history.counts) < len(before)
+    assert all(history.iteration(count) in numbers for count in history.counts)
 
 
 @pytest.mark.parametrize(("split_into", "option"), [("groups", {"n_groups": 3}), ("regions", {"region_scale": 4.0})])
