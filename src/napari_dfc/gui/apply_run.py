@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from napari_dfc.model import Model, WhichStatistics
     from napari_dfc.result import Segmentation
 
-__all__ = ["Application", "ApplyRun"]
+__all__ = ["Application", "ApplyRun", "Done"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Application:
 
     Parameters
     ----------
-    model : Model
+    model : Model or None
+        None where it is still to be made.
     name : str
         Of the network.
     planes : tuple of LayerPlanes
@@ -58,7 +59,7 @@ class Application:
     threads : int
     """
 
-    model: Model
+    model: Model | None
     name: str
     planes: tuple[LayerPlanes, ...]
     statistics: WhichStatistics = "reference"
@@ -67,7 +68,7 @@ class Application:
     threads: int = 0
 
 
-class _Done(NamedTuple):
+class Done(NamedTuple):
     """A plane that was segmented, or in words why it could not be."""
 
     target: int
@@ -117,6 +118,12 @@ class ApplyRun(ViewerRun):
     def __repr__(self) -> str:
         return f"<ApplyRun of {self.application.name}: {self.outcome or 'running'}>"
 
+    @property
+    def model(self) -> Model:
+        """The network, once it is there."""
+        assert self.application.model is not None
+        return self.application.model
+
     def stop(self) -> None:
         """End at once, and keep the planes that are finished."""
         if self.running:
@@ -141,7 +148,7 @@ class ApplyRun(ViewerRun):
                 if self._called_off:
                     return
 
-    def _predict(self, target: int, series: Iterator[ImagePlane]) -> Iterator[_Done]:
+    def _predict(self, target: int, series: Iterator[ImagePlane]) -> Iterator[Done]:
         """The planes of a series; one that fails does not stop the others."""
         planes = self.application.planes[target]
         current: list[ImagePlane] = []  # the plane that is at work
@@ -163,10 +170,10 @@ class ApplyRun(ViewerRun):
                     self._device, series = "cpu", chain([current[0]], series)
                 else:
                     words = re.sub(r"^frame \d+: ", "", str(error) or "too little memory")
-                    yield _Done(target, current[0], None, failure=f"{planes.title(current[0])}: {words}")
+                    yield Done(target, current[0], None, failure=f"{planes.title(current[0])}: {words}")
                 results = self._results(planes, series, current)
                 continue
-            yield _Done(target, current[0], result.labels, result.drift, dict(result.record))
+            yield Done(target, current[0], result.labels, result.drift, dict(result.record))
 
     def _results(
         self, planes: LayerPlanes, series: Iterator[ImagePlane], current: list[ImagePlane]
@@ -179,7 +186,7 @@ class ApplyRun(ViewerRun):
                 yield planes.arrays(plane)
 
         given = self.application
-        return given.model.predict_series(
+        return self.model.predict_series(
             frames(),
             smoothing=given.smoothing,
             statistics=given.statistics,
@@ -195,7 +202,7 @@ class ApplyRun(ViewerRun):
         if not self.running:
             return
         done = progress.shown
-        if isinstance(done, _Done):
+        if isinstance(done, Done):
             if done.failure:
                 self._failures.append(done.failure)
             elif done.target not in self._dropped:
@@ -203,7 +210,7 @@ class ApplyRun(ViewerRun):
             QTimer.singleShot(0, self._taken.set)  # runs once the window has drawn what changed
         self._report(progress)
 
-    def _show(self, done: _Done) -> None:
+    def _show(self, done: Done) -> None:
         assert done.labels is not None
         assert done.record is not None
         if done.target not in self.layers:
@@ -226,12 +233,12 @@ class ApplyRun(ViewerRun):
         layer.metadata[METADATA_KEY]["planes"].append(kept)
         self.drifts.append(done.drift)
 
-    def _add_layer(self, done: _Done) -> None:
+    def _add_layer(self, done: Done) -> None:
         """The layer of a result, empty but over all its planes."""
-        planes, legend = self.application.planes[done.target], self.application.model.legend
+        planes, legend = self.application.planes[done.target], self.model.legend
         dtype = np.min_scalar_type(max(legend.numbers))
         name = f"{planes.name} by {self.application.name}"
-        metadata = {**self._record(done), "planes": [], "source": source_of([planes.name], done.plane)}
+        metadata = {**self._record(done), "planes": [], "source": source_of(planes.names, done.plane)}
         if len(planes) > 1:
             layer = new_stack_labels_layer(done.plane, dtype, name, metadata=metadata)
         else:
@@ -245,17 +252,17 @@ class ApplyRun(ViewerRun):
 
     def _is_displayed(self, plane: ImagePlane) -> bool:
         try:
-            displayed = displayed_plane(plane.layer, self.viewer.dims, plane.channel_axis)
+            displayed = displayed_plane(plane.layer, self.viewer.dims, plane.channel_axis, plane.level)
         except ValueError:  # in 3-D display all of them are
             return True
         return displayed.position == plane.position
 
-    def _record(self, done: _Done) -> dict[str, Any]:
+    def _record(self, done: Done) -> dict[str, Any]:
         """What is the same for all planes of a result."""
         given, record = self.application, done.record or {}
         return {
             "format": 1,
-            "model": {"name": given.name, "sha256": given.model.digest, "legend": given.model.legend.as_list()},
+            "model": {"name": given.name, "sha256": self.model.digest, "legend": self.model.legend.as_list()},
             "statistics": given.statistics,
             "smoothing": given.smoothing,
             "device": record["device"],

@@ -20,7 +20,7 @@ from napari_dfc.gui.placement import full_resolution, level_data
 from napari_dfc.gui.region import region_mask
 from napari_dfc.images import Window
 from napari_dfc.memory import Plan, make_plan, wanted_factors
-from napari_dfc.records import stopped_after
+from napari_dfc.records import mask_of, stopped_after
 from napari_dfc.references import mosaic_places
 from napari_dfc.scribbles import pack, prepare
 from napari_dfc.settings import Settings
@@ -58,6 +58,8 @@ class RunInputs:
         Of those layers that have several levels, by name, the level that the data are of.
     mask : (H, W) ndarray of bool, or None
         The pixels within the region of interest, where there is one.
+    others : tuple of napari.layers.Image
+        Those of the further images.
     """
 
     plane: ImagePlane
@@ -68,6 +70,7 @@ class RunInputs:
     record: Mapping[str, Any] | None = None
     levels: Mapping[str, int] = field(default_factory=dict)
     mask: NDArray[np.bool_] | None = None
+    others: tuple[Image, ...] = ()
 
     doing = "Segmenting"
     suffix = "segmentation"
@@ -187,6 +190,7 @@ def gather(
         stroke_layer=scribbles,
         levels={layer.name: level for layer, level in levels.items() if layer.multiscale},
         mask=None if within is None else region_mask(within, plane, point),
+        others=tuple(others),
     )
 
 
@@ -233,7 +237,8 @@ def inputs_of_record(viewer: ViewerModel, record: Mapping[str, Any], result: Lab
         raise ValueError(f"“{layers[0].name}” has no such level of resolution as the one that was segmented")
     plane = ImagePlane(layers[0], (rows, columns), position, source["channel_axis"], level)
     found = gather(plane, None, layers[1:], viewer.dims.point)
-    return replace(found, record=record, stroke_layer=result if record["strokes"] else None)
+    strokes = result if record["strokes"] else None
+    return replace(found, record=record, stroke_layer=strokes, mask=mask_of(record))
 
 
 def expression_of(inputs: RunInputs) -> str:

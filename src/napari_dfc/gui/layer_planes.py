@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class LayerPlanes:
     axis_names: dict[int, str]
 
     @classmethod
-    def of(cls, plane: ImagePlane, everything: bool) -> LayerPlanes:
+    def of(cls, plane: ImagePlane, everything: bool) -> Self:
         """Hold the data of a plane's layer; called on the main thread."""
         names = {axis: axis_name(plane.layer, axis) for axis in plane.position}
         everything = everything and bool(plane.position)
@@ -51,6 +51,11 @@ class LayerPlanes:
     def lengths(self) -> tuple[int, ...]:
         """Of all axes that count planes."""
         return tuple(self.data.shape[axis] if self.everything else 1 for axis in sorted(self.plane.position))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the layers that the channels come from."""
+        return (self.name,)
 
     def __len__(self) -> int:
         return math.prod(self.lengths)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RunControls"]
 
+ALL_PLANES = "Segment all planes"
+
 #: Least time between two drawings of the curves, in seconds.
 PLOT_INTERVAL = 0.5
 
@@ -70,6 +72,11 @@ class RunControls(Container[Any]):
             text="Run again from this layer",
             tooltip="Of the selected result: the same run, with its strokes as they came, into a new layer.",
         )
+        self.all_planes = PushButton(
+            text=ALL_PLANES,
+            tooltip="Give every slice or time point the classes of this one: what was learned here is kept as a "
+            "network and applied to all of them, into a new layer. Pressed again: stop, and keep those that are done.",
+        )
         self.plot = CurvePlot()
         self._plotted = 0.0
         self._lay_out()
@@ -95,6 +102,9 @@ class RunControls(Container[Any]):
         self.undo.enabled, self.redo.enabled = studio.can_undo, studio.can_redo
         self.spot.enabled = self.certainty.enabled = self.python.enabled = self.command.enabled = done
         self._after.visible = run is not None
+        stack = studio.stack_run is not None and studio.stack_run.running
+        self.all_planes.visible = run is not None and bool(run.inputs.plane.position)
+        self.all_planes.enabled, self.all_planes.text = done or stack, "Stop all planes" if stack else ALL_PLANES
         self.again.enabled = not running and self._selected_result() is not None
         self.draw(at_once=True)
 
@@ -121,6 +131,13 @@ class RunControls(Container[Any]):
             self._studio.release()
         else:
             self._studio.hold()
+
+    def _run_over_all(self) -> None:
+        stack = self._studio.stack_run
+        if stack is not None and stack.running:
+            stack.stop()
+        else:
+            self._try(self._studio.segment_all_planes)
 
     def _slide(self, place: int) -> None:
         counts = self._studio.counts
@@ -157,7 +174,7 @@ class RunControls(Container[Any]):
         self._curves = Container(labels=False)
         self._curves.margins = (0, 0, 0, 0)
         self._curves.native.layout().addWidget(self.plot)
-        self._after = stacked([self._history, back, look, self._curves, copy])
+        self._after = stacked([self._history, back, look, self.all_planes, self._curves, copy])
         self.extend([steer, self._after, self.again])
 
     def _connect(self) -> None:
@@ -173,3 +190,4 @@ class RunControls(Container[Any]):
         self.python.changed.connect(lambda: self._copy(studio.as_python, "napari's console"))
         self.command.changed.connect(lambda: self._copy(studio.as_command, "a terminal"))
         self.again.changed.connect(self._run_again)
+        self.all_planes.changed.connect(self._run_over_all)

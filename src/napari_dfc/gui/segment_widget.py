@@ -116,6 +116,7 @@ class SegmentWidget(Dock):
 
     def let_go(self) -> None:
         """The dock is gone: end the run, keeping what there is, and follow strokes no longer."""
+        self.studio.stop_all_planes()
         self.studio.let_go()
         self.studio.changed.disconnect(self._follow_studio, missing_ok=True)
         self.studio.said.disconnect(self.say, missing_ok=True)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_dfc.gui.live_run import LiveRun
+    from napari_dfc.gui.stack_run import StackRun
     from napari_dfc.uncertainty import Spot
 
 __all__ = ["Studio"]
@@ -54,6 +55,8 @@ class Studio:
     ----------
     run : LiveRun or None
         The latest run.
+    stack_run : StackRun or None
+        The latest over all planes.
     live : bool
         Whether strokes take effect as soon as they are painted.
     changed : psygnal.Signal
@@ -80,6 +83,7 @@ class Studio:
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
         self.run: LiveRun | None = None
+        self.stack_run: StackRun | None = None
         self._live = True
         self._results = Results()
         self._count: int | None = None
@@ -168,6 +172,34 @@ class Studio:
         """Take the strokes as they are and make a single update."""
         if self.run is not None:
             self.run.update()
+
+    def segment_all_planes(self) -> StackRun:
+        """Give every plane of the stack the classes of the present result, by one network that they share.
+
+        Returns
+        -------
+        StackRun
+            Which fills a new layer, plane by plane; ``stop()`` ends it and keeps those that are finished. The network
+            is kept for “Apply a network”.
+
+        Raises
+        ------
+        ValueError
+            No result, no stack, regions, or a label count that the network does not give.
+        """
+        from napari_dfc.gui.stack_run import stack_run
+
+        self.stop_all_planes()
+        self.stack_run = run = stack_run(self.run, self._count)
+        run.progressed.connect(lambda progress: self.said.emit(progress.words))
+        run.ended.connect(self.said.emit)
+        self.changed.emit()
+        return run
+
+    def stop_all_planes(self) -> None:
+        """End `segment_all_planes` and keep the finished planes."""
+        if self.stack_run is not None:
+            self.stack_run.stop()
 
     @property
     def live(self) -> bool:

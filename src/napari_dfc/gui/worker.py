@@ -100,6 +100,11 @@ class LayerRun(ViewerRun):
         else:
             self._finish(result)
 
+    def to_teach(self, labels: NDArray[Any]) -> Run:
+        """A run that teaches a network the groups of a label map; as `Run.to_teach`."""
+        assert self._run is not None
+        return self._run.to_teach(labels)
+
     def model_of(self, result: Segmentation) -> Model:
         """The network of a result of this run, in the colors that its classes have here; errors as there.
 

@@ -1,0 +1,175 @@
+"""The network of a result over all planes of its stack: it is made, kept for the viewer, and applied in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dfc.gui.alignment import aligned_index
+from napari_dfc.gui.apply_run import Application, ApplyRun, Done
+from napari_dfc.gui.background import Progress
+from napari_dfc.gui.colors import class_names, hex_colors
+from napari_dfc.gui.layer_planes import LayerPlanes
+from napari_dfc.gui.layers import ImagePlane
+from napari_dfc.gui.networks import networks_of
+from napari_dfc.gui.placement import level_data
+
+if TYPE_CHECKING:
+    from napari_dfc.gui.live_run import LiveRun
+    from napari_dfc.model import Model
+    from napari_dfc.segmentation import Run
+
+__all__ = ["StackRun", "stack_run"]
+
+
+@dataclass(frozen=True)
+class StackPlanes(LayerPlanes):
+    """All planes of a stack, with the channels that other layers have there.
+
+    Parameters
+    ----------
+    others : mapping
+        By a plane's position, further arrays with what to index them with.
+    other_names : tuple of str
+        Of their layers.
+    """
+
+    others: Mapping[tuple[tuple[int, int], ...], tuple[Any, ...]] = field(default_factory=dict)
+    other_names: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all layers."""
+        return (self.name, *self.other_names)
+
+    def arrays(self, plane: ImagePlane) -> tuple[NDArray[Any], ...]:
+        """The channels of a plane, read now."""
+        others = self.others.get(tuple(sorted(plane.position.items())), ())
+        return (*super().arrays(plane), *(np.asarray(data[index]) for data, index in others))
+
+
+class StackRun(ApplyRun):
+    """A result's network at work on all planes of the stack; made by `stack_run`.
+
+    Parameters
+    ----------
+    run : LiveRun
+        It has a result.
+    application : Application
+        Whose network is still to be made.
+    taught : (H, W) ndarray, or None
+        Groups that a network has to be taught first.
+    """
+
+    def __init__(self, run: LiveRun, application: Application, taught: NDArray[Any] | None) -> None:
+        assert run.result is not None
+        assert run.layer is not None
+        present = np.unique(run.result.labels if taught is None else taught)
+        numbers = present[present > 0].tolist()
+        self._make, self._to_teach, self._taught = run.result.model, run.to_teach, taught
+        self._names = class_names(run.layer, numbers)
+        self._colors = hex_colors({number: run.layer.get_color(number) for number in numbers})
+        self._mask = run.inputs.mask
+        self._teacher: Run | None = None
+        self._kept = False
+        super().__init__(run.viewer, application)
+
+    # ------------------------------------------------------------------ in the worker's thread
+
+    def _steps(self) -> Generator[Progress, None, None]:
+        model = yield from self._network()
+        if model is not None:
+            self.application = replace(self.application, model=model.colored(self._colors))
+            yield from super()._steps()
+
+    def _network(self) -> Generator[Progress, None, Model | None]:
+        """Groups are what several networks agreed on: one is taught them. Classes and clusters have their network."""
+        if self._taught is None:
+            yield Progress(0, self._n_planes, "Measuring the plane, to keep its network ...")
+            return None if self._called_off else self._make(self._names)
+        yield Progress(0, self._n_planes, "Teaching a network these groups ...")
+        self._teacher = teacher = self._to_teach(self._taught)
+        for iteration in () if self._called_off else teacher:
+            words = f"Teaching a network these groups: {iteration.number} of {teacher.n_updates}"
+            yield Progress(0, self._n_planes, words)
+        return None if self._called_off else teacher.result().model(self._names)
+
+    def _predict(self, target: int, series: Iterator[ImagePlane]) -> Iterator[Done]:
+        for done in super()._predict(target, series):
+            if self._mask is not None and done.labels is not None:
+                done.labels[~self._mask] = 0
+            yield done
+
+    # ------------------------------------------------------------------ in the main thread
+
+    def _take(self, progress: Progress) -> None:
+        if self.running and not self._kept and self.application.model is not None:
+            self._kept = True
+            networks_of(self.viewer).keep(self.application.name, self.application.model)
+        super()._take(progress)
+
+    def _call_off(self) -> None:
+        super()._call_off()
+        if self._teacher is not None:
+            self._teacher.cancel()
+
+
+def stack_run(run: LiveRun | None, count: int | None = None) -> StackRun:
+    """Begin to give all planes of a stack the classes of a result of one of them.
+
+    Parameters
+    ----------
+    run : LiveRun, or None
+    count : int, optional
+        The label count that is shown, where that is not the result's own.
+
+    Returns
+    -------
+    StackRun
+
+    Raises
+    ------
+    ValueError
+        No result, no stack, a result that no network gives, or further layers without some of the planes.
+    """
+    if run is None or run.running or run.result is None or run.layer is None:
+        raise ValueError("there is no result yet; segment one plane first")
+    plane, result = run.inputs.plane, run.result
+    if not plane.position:
+        raise ValueError(f"“{plane.layer.name}” has one plane alone")
+    kind, taught = result.record["result"]["split_into"], None
+    if kind == "regions":
+        raise ValueError("regions are pieces of one plane and no classes; choose groups, or paint what you mean")
+    if kind == "groups":
+        taught = result.labels if count is None else result.history.at(count)
+    elif count not in (None, result.n_labels):
+        raise ValueError(f"the network gives {result.n_labels} labels; move the slider there first")
+    networks = networks_of(run.viewer)
+    settings = run.settings
+    application = Application(
+        None,
+        networks.new_name(f"{plane.layer.name} network"),
+        (_planes_of(run),),
+        device=settings.device,
+        threads=settings.threads,
+    )
+    return StackRun(run, application, taught)
+
+
+def _planes_of(run: LiveRun) -> StackPlanes:
+    """All planes that lie as the run's does, with the channels of its further layers."""
+    plane, layers = run.inputs.plane, run.inputs.others
+    planes = StackPlanes.of(plane, True)
+    assert isinstance(planes, StackPlanes)
+    point, others = run.viewer.dims.point, {}
+    for each in (plane for series in planes.series() for plane in series):
+        found = []
+        for layer in layers:
+            level = plane.level if layer.multiscale else 0
+            found.append((level_data(layer, level), aligned_index(layer, each, point, level)))
+        others[tuple(sorted(each.position.items()))] = tuple(found)
+    return replace(planes, others=others, other_names=tuple(layer.name for layer in layers))
