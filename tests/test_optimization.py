@@ -12,9 +12,9 @@ from napari_dfc import optimization
 from napari_dfc.cancellation import Cancelled
 from napari_dfc.images import prepare
 from napari_dfc.memory import crops
-from napari_dfc.network import Network, initialize
+from napari_dfc.network import Ensemble, Network, initialize, weights_of
 from napari_dfc.objective import StripObjective
-from napari_dfc.optimization import Iteration, optimize
+from napari_dfc.optimization import Iteration, Optimization, optimize
 from napari_dfc.passes import AutogradPass, Task
 from napari_dfc.prediction import Picture, Predictor
 from napari_dfc.samples import read_sample
@@ -393,3 +393,43 @@ def test_bfloat16_keeps_two_digits_of_the_gradients_and_leaves_the_weights_in_fl
     for one, other in zip(exact.gradients, rounded.gradients, strict=True):
         assert other.dtype == torch.float32
         assert (one - other).norm() < 0.2 * max(one.norm(), 1e-3)
+
+
+def test_an_optimization_in_pieces_is_that_in_one_go() -> None:
+    settings = Settings(n_channels=12, max_iterations=7, min_labels=1)
+    image = tissue(torch.float32)
+    whole, network = (pair(settings, torch.float32)[0] for _ in range(2))
+    expected = [iteration.clusters for iteration in optimize(whole, image, settings)]
+    course = Optimization(network, image, settings)
+    found = [iteration.clusters for iteration in course.iterations(7, lambda number: number == 3)]
+    assert course.number == 3
+    found += [iteration.clusters for iteration in course.iterations(7)]
+    assert len(found) == len(expected) == 8
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_foretaste_follows_new_strokes_and_leaves_the_networks_alone() -> None:
+    image = tissue(torch.float32)
+    settings = Settings(n_channels=12, max_iterations=20)
+    members = [Network(3, 12, 2, n_clusters=2), Network(3, 12, 0, n_clusters=2)]
+    ensemble = Ensemble(members, (1, 1))
+    initialize(ensemble, "xavier", torch.Generator().manual_seed(0))
+    painted = torch.from_numpy(prepare_scribbles(tissue_strokes(), (72, 96), 12).targets)
+    course = Optimization(ensemble, image, settings, targets=painted, least=0)
+    *_, last = course.iterations(20, lambda number: number == 5)
+    exchanged = torch.where(painted >= 0, 1 - painted, painted)
+    course.teach(exchanged)
+    before = weights_of(ensemble)
+    shown = course.foretaste()
+    for name, weight in weights_of(ensemble).items():
+        assert torch.equal(weight, before[name])
+    at_strokes = painted >= 0
+    agreement = [(each == exchanged)[at_strokes].float().mean() for each in (last.clusters, shown)]
+    assert agreement[1] > agreement[0] + 0.1
+
+
+def test_there_is_no_foretaste_of_networks_that_all_learn_their_features() -> None:
+    settings = Settings(n_channels=8, max_iterations=3)
+    network = pair(settings, torch.float32)[0]
+    assert Optimization(network, tissue(torch.float32), settings).foretaste() is None
