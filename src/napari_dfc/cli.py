@@ -40,8 +40,8 @@ ChosenPreset = Annotated[
 PresetFile = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(
-        help="Settings to start from in place of a preset, as “Save settings ...” in napari writes them; those that are "
-        "given as options come before those of the file.",
+        help="Settings to start from in place of a preset, as “Save settings ...” in napari writes them; what is given "
+        "as an option comes before the file.",
         show_default=False,
     ),
 ]
