@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import napari_dfc as dfc
 from napari_dfc.cli import app
 from napari_dfc.files import read_image
+from napari_dfc.preset_file import read_settings, save_settings
 from napari_dfc.samples import read_sample
 from napari_dfc.segmentation import Run
 from napari_dfc.settings import parameters
@@ -285,6 +286,44 @@ def test_settings_out_of_range_are_refused(image: Path, out: Path) -> None:
     assert call("segment", image, "-o", out / "a.tif", "--preset", "slow").exit_code == 2
     assert call("segment", image, "-o", out / "a.tif", "--max-iterations", "many").exit_code == 2
     assert call("segment", image).exit_code == 2
+    assert names(out) == []
+
+
+# ---------------------------------------------------------------------- settings from a file
+
+
+@pytest.fixture
+def preset_file(tmp_path: Path) -> Path:
+    """Saved settings with little to compute."""
+    path = tmp_path / "mine.dfc-preset.json"
+    save_settings(path, dfc.Settings.from_preset("published", device="cpu", momentum=0.5, **SHORT_SETTINGS))
+    return path
+
+
+def test_settings_of_a_file_are_taken_and_options_come_before_them(image: Path, out: Path, preset_file: Path) -> None:
+    words = ("segment", image, "-o", out / "a.tif", "--preset-file", preset_file, "--momentum", 0.6, "--seed", 4)
+    result = call(*words)
+    assert result.exit_code == 0, result.output
+    expected = read_settings(preset_file).settings.change(momentum=0.6, seed=4)
+    with tifffile.TiffFile(out / "a.tif") as tiff:
+        record = json.loads(tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]["Description"])
+    assert record["settings"] == expected.as_dict()
+
+
+def test_a_network_is_trained_with_the_settings_of_a_file(image: Path, out: Path, preset_file: Path) -> None:
+    result = call("train", image, "-o", out / "a.dfc.safetensors", "--preset-file", preset_file)
+    assert result.exit_code == 0, result.output
+    assert dfc.load(out / "a.dfc.safetensors").settings == read_settings(preset_file).settings
+
+
+def test_a_preset_beside_a_file_or_a_broken_file_is_refused(image: Path, out: Path, preset_file: Path) -> None:
+    words = ("segment", image, "-o", out / "a.tif", "--preset-file", preset_file)
+    assert_refused(call(*words, "--preset", "fast"), "accepted is one of them")
+    assert_refused(call(*words, "--seed", -1), "seed is -1; accepted is")
+    preset_file.write_text('{"format": 2}')
+    assert_refused(call(*words), "mine.dfc-preset.json: it was written by a newer napari-dfc")
+    preset_file.unlink()
+    assert_refused(call(*words), "does not exist")
     assert names(out) == []
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
+from napari_dfc.preset_file import read_settings
 from napari_dfc.records import unpack_mask, unpack_strokes
 from napari_dfc.settings import DEFAULT_PRESET, DeviceName, PresetName, Settings, parameters
 
@@ -30,6 +31,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+ChosenPreset = Annotated[
+    Optional[PresetName],  # noqa: UP045
+    typer.Option(help=f"The settings to start from.  [default: {DEFAULT_PRESET}]", show_default=False),
+]
+PresetFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        help="Settings to start from in place of a preset, as “Save settings ...” in napari writes them; what is given "
+        "as an option comes before the file.",
+        show_default=False,
+    ),
+]
 
 
 class _Refusal(Exception):
@@ -96,7 +111,8 @@ def segment(
         Optional[int],  # noqa: UP045
         typer.Option(help="Of the maps that the run passed, write the one with so many labels.", show_default=False),
     ] = None,
-    preset: Annotated[PresetName, typer.Option(help="The settings to start from.")] = DEFAULT_PRESET,
+    preset: ChosenPreset = None,
+    preset_file: PresetFile = None,
     overlay: Annotated[bool, typer.Option(help="Also write a PNG of the regions over the image.")] = False,
     channel_axis: Annotated[
         Optional[int],  # noqa: UP045
@@ -107,7 +123,7 @@ def segment(
 ) -> None:
     """Split images into regions and write their label maps."""
     with _one_line_errors():
-        settings = Settings.from_preset(preset, **changes)
+        settings = _settings(preset, preset_file, changes)
         inputs = {"scribbles": scribbles, "mask": mask}
         targets = _targets(image, out, inputs, overlay=overlay, overwrite=overwrite)
         if within and mask is not None:
@@ -157,7 +173,8 @@ def train(
         Optional[list[str]],  # noqa: UP045
         typer.Option(help="What a class is called, such as 1=nucleus; once for each class that is to have a name."),
     ] = None,
-    preset: Annotated[PresetName, typer.Option(help="The settings to start from.")] = DEFAULT_PRESET,
+    preset: ChosenPreset = None,
+    preset_file: PresetFile = None,
     channel_axis: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(help="Axis of the channels, where the files don't say, counted from 0."),
@@ -167,7 +184,7 @@ def train(
 ) -> None:
     """Train a network on reference images, and keep it in a file."""
     with _one_line_errors():
-        settings = Settings.from_preset(preset, **changes)
+        settings = _settings(preset, preset_file, changes)
         names = _names(name or [])
         if not out.name.endswith(".dfc.safetensors"):
             raise _Refusal(f"-o {out} is accepted only with the ending .dfc.safetensors")
@@ -391,7 +408,8 @@ def info(
         Optional[Path],  # noqa: UP045
         typer.Argument(help="An image file, to be told what segmenting it will take.", show_default=False),
     ] = None,
-    preset: Annotated[PresetName, typer.Option(help="The settings to start from.")] = DEFAULT_PRESET,
+    preset: ChosenPreset = None,
+    preset_file: PresetFile = None,
     channel_axis: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(help="Axis of the channels, where the file doesn't say, counted from 0."),
@@ -405,7 +423,7 @@ def info(
     with _one_line_errors():
         from napari_dfc.devices import choose_device, describe_devices
 
-        settings = Settings.from_preset(preset, **changes)
+        settings = _settings(preset, preset_file, changes)
         rows = [("Python", platform.python_version()), ("System", platform.platform())]
         for package in ("napari-dfc", "torch", "numpy", "scikit-image", "napari", "PyQt6", "PySide6"):
             try:
@@ -425,6 +443,15 @@ def info(
             rows.append(("takes", str(run.plan)))
     for name, value in rows:
         print(f"{name:<14}{value}")
+
+
+def _settings(preset: PresetName | None, file: Path | None, changes: dict[str, Any]) -> Settings:
+    """The settings of a preset or of a file, with those changed that were given as options."""
+    if file is None:
+        return Settings.from_preset(preset or DEFAULT_PRESET, **changes)
+    if preset is not None:
+        raise _Refusal("--preset and --preset-file both say what to start from; accepted is one of them")
+    return read_settings(file).settings.change(**changes)
 
 
 def _read(path: Path) -> ImageFile:

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import napari.settings
+import npe2
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -9,8 +13,25 @@ from napari.layers import Image
 from pytestqt.qtbot import QtBot
 from superqt.utils._qthreading import WorkerBase
 
+from napari_dfc.gui import preferences
 from napari_dfc.gui.worker import LayerRun
 from napari_dfc.samples import read_sample
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test starts with the settings of another one's run."""
+    monkeypatch.setattr(preferences, "last_used_file", lambda: tmp_path / "napari" / "last.dfc-preset.json")
+
+
+@pytest.fixture
+def page(plugin_settings: None, npe2pm: Any) -> Any:
+    """The plugin's page of napari's preferences, as of a person who has changed nothing."""
+    get_plugin_settings = getattr(napari.settings, "get_plugin_settings", None)
+    if get_plugin_settings is None:
+        pytest.skip("napari before 0.9 has no preferences for plugins")
+    npe2pm.register(npe2.PluginManifest.from_distribution("napari-dfc"))
+    return get_plugin_settings("napari-dfc")
 
 
 @pytest.fixture

@@ -14,10 +14,11 @@ from napari_dfc.gui.apply_run import Application, ApplyRun
 from napari_dfc.gui.background import CancellableWorker, Refusal
 from napari_dfc.gui.dialogs import ask_for_network
 from napari_dfc.gui.dock import NO_IMAGE, Dock
-from napari_dfc.gui.form import labeled, preferred_settings, stacked
+from napari_dfc.gui.form import labeled, stacked
 from napari_dfc.gui.inputs import gather
 from napari_dfc.gui.layer_planes import LayerPlanes
 from napari_dfc.gui.layers import ImagePlane, channel_axes, displayed_plane
+from napari_dfc.gui.preferences import preferences
 from napari_dfc.memory import LARGEST_SHARE, amount
 from napari_dfc.model_document import ENDING
 
@@ -181,7 +182,7 @@ class ApplyWidget(Dock):
     def _application(self) -> Application:
         model = self.model
         assert model is not None
-        settings = preferred_settings()
+        settings = preferences().settings()
         planes = tuple(self._layer_planes(image) for image in self.images.value)
         statistics: Any = STATISTICS[self.statistics.value]
         smoothing = self.smoothing.value if self._is_series() else 0.0

@@ -7,15 +7,24 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFileDialog
 
+from napari_dfc import preset_file
 from napari_dfc.files import IMAGE_SUFFIXES
 from napari_dfc.model_document import ENDING
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
-__all__ = ["ask_for_images", "ask_for_network", "ask_where_to_save", "ask_where_to_save_table"]
+__all__ = [
+    "ask_for_images",
+    "ask_for_network",
+    "ask_for_settings",
+    "ask_where_to_save",
+    "ask_where_to_save_settings",
+    "ask_where_to_save_table",
+]
 
 NETWORKS = f"Trained networks (*{ENDING})"
+SETTINGS = f"Settings (*{preset_file.ENDING})"
 
 
 def ask_for_images(parent: QWidget) -> list[Path]:
@@ -29,6 +38,20 @@ def ask_for_network(parent: QWidget) -> Path | None:
     """A network's file to read."""
     name, _ = QFileDialog.getOpenFileName(parent, "Open a trained network", "", NETWORKS)
     return Path(name) if name else None
+
+
+def ask_for_settings(parent: QWidget) -> Path | None:
+    """A file of settings to read."""
+    name, _ = QFileDialog.getOpenFileName(parent, "Open settings", "", SETTINGS)
+    return Path(name) if name else None
+
+
+def ask_where_to_save_settings(parent: QWidget) -> Path | None:
+    """Where to write settings; the dialog asks by itself before a file is replaced."""
+    chosen, _ = QFileDialog.getSaveFileName(parent, "Save settings", f"settings{preset_file.ENDING}", SETTINGS)
+    if not chosen:
+        return None
+    return Path(chosen if chosen.endswith(preset_file.ENDING) else f"{chosen}{preset_file.ENDING}")
 
 
 def ask_where_to_save(parent: QWidget, name: str) -> Path | None:

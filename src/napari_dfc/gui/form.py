@@ -7,9 +7,9 @@ from typing import Any
 
 from magicgui.widgets import CheckBox, Container, Label, PushButton, create_widget
 
-from napari_dfc.settings import DEFAULT_PRESET, Parameter, Settings, parameters
+from napari_dfc.settings import Parameter, Settings, parameters
 
-__all__ = ["SettingsForm", "labeled", "preferred_settings", "stacked"]
+__all__ = ["SettingsForm", "labeled", "stacked"]
 
 #: Width of the column of labels, in pixels; magicgui's own column is too narrow in napari's font.
 LABEL_WIDTH = 130
@@ -63,19 +63,6 @@ class SettingsForm(Container[Any]):
         """Show the less usual settings, or hide them again."""
         self._advanced.visible = not self._advanced.visible
         self._unfold.text = "Advanced ▾" if self._advanced.visible else "Advanced ▸"
-
-
-def preferred_settings() -> Settings:
-    """The settings that the user's preferences in napari ask for; the default preset's in a napari without them."""
-    try:
-        from napari.settings import get_plugin_settings
-    except ImportError:  # napari before 0.9
-        return Settings.from_preset(DEFAULT_PRESET)
-    try:
-        preferred = get_plugin_settings("napari-dfc").defaults
-    except KeyError:  # the plugin is disabled, or napari has not read its manifest
-        return Settings.from_preset(DEFAULT_PRESET)
-    return Settings.from_preset(str(preferred.preset), device=str(preferred.device))
 
 
 def labeled(control: Any) -> Container[Any]:

@@ -67,7 +67,7 @@ class ReferenceList(Container[Any]):
                     self._add(image)
                     self._ticks[image].value = image in wanted
                 self._ticks[image].text = image.name
-                self._ticks[image].tooltip = image.name
+                self._ticks[image].tooltip = f"Learn from “{image.name}”."
                 matching = [layer for layer in label_layers if layer not in before and belongs_to(layer, image)]
                 if matching and self._strokes[image].value is None:
                     self._strokes[image].value = matching[0]

@@ -82,6 +82,11 @@ class RunControls(Container[Any]):
         self._lay_out()
         self._connect()
 
+    @property
+    def with_shortcuts(self) -> dict[str, PushButton]:
+        """The buttons that the preferences name a shortcut for."""
+        return {"hold": self.hold, "once": self.once, "spot": self.spot, "undo": self.undo, "redo": self.redo}
+
     def refresh(self) -> None:
         """Show what can be done now."""
         studio, run = self._studio, self._studio.run

@@ -10,11 +10,14 @@ from napari.layers import Labels, Shapes
 
 from napari_dfc.gui.background import CancellableWorker, Refusal
 from napari_dfc.gui.dock import NO_IMAGE, Dock
-from napari_dfc.gui.form import SettingsForm, labeled, preferred_settings, stacked
+from napari_dfc.gui.form import SettingsForm, labeled, stacked
 from napari_dfc.gui.inputs import RunInputs, gather
 from napari_dfc.gui.layers import ImagePlane, channel_axes, displayed_plane, levels
 from napari_dfc.gui.live_run import LiveRun
+from napari_dfc.gui.preferences import preferences, remember, starting_settings
 from napari_dfc.gui.run_controls import RunControls
+from napari_dfc.gui.settings_files import SettingsFiles
+from napari_dfc.gui.shortcuts import shortcuts_of
 from napari_dfc.gui.studio import Studio
 
 if TYPE_CHECKING:
@@ -88,8 +91,10 @@ class SegmentWidget(Dock):
             text="New strokes layer",
             tooltip="Add an empty Labels layer over the image, ready to paint: one label number for each class.",
         )
-        self.form = SettingsForm(preferred_settings())
+        self.form = SettingsForm(starting_settings())
         self.studio = Studio(napari_viewer)
+        self.studio.live = preferences().live
+        self.files = SettingsFiles(self.form, self.studio)
         self.controls = RunControls(self.studio)
         self.keep_button = PushButton(
             text="Keep network",
@@ -104,7 +109,7 @@ class SegmentWidget(Dock):
         """Start a run with what the widget shows; None where it can't, with the reason in `hint`."""
         if not self.can_start() or self.image.value is None:
             return None
-        return self.studio.segment(
+        run = self.studio.segment(
             self.image.value,
             self.scribbles.value,
             channels=self._chosen_others(),
@@ -113,9 +118,12 @@ class SegmentWidget(Dock):
             level=self.level.value or 0,
             settings=self.form.settings(),
         )
+        remember(run.settings)
+        return run
 
     def let_go(self) -> None:
         """The dock is gone: end the run, keeping what there is, and follow strokes no longer."""
+        shortcuts_of(self._viewer).close(self)
         self.studio.stop_all_planes()
         self.studio.let_go()
         self.studio.changed.disconnect(self._follow_studio, missing_ok=True)
@@ -242,7 +250,7 @@ class SegmentWidget(Dock):
         inputs += [labeled(self.within), labeled(self.scribbles)]
         buttons = stacked([self.start_button, self.stop_button], layout="horizontal")
         told = [self.progress, self.hint, self.estimate, self.status]
-        rows = [*inputs, self.new_scribbles, self.form, buttons, *told, self.controls, self.keep_button]
+        rows = [*inputs, self.new_scribbles, self.form, self.files, buttons, *told, self.controls, self.keep_button]
         boxes = (self.image, self.level, self.channel_axis, self.within, self.scribbles)
         self.lay_out(rows, wrapped=(self.hint, self.estimate, self.status), layer_boxes=boxes)
         self.start_button.native.setObjectName("run")
@@ -260,3 +268,5 @@ class SegmentWidget(Dock):
         self.keep_button.changed.connect(self.keep_network)
         self.new_scribbles.changed.connect(self.add_scribbles)
         self.follow_viewer()
+        buttons = {"run": self.start_button, "stop": self.stop_button, **self.controls.with_shortcuts}
+        shortcuts_of(self._viewer).open(self, buttons)

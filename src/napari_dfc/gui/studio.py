@@ -9,7 +9,7 @@ from napari.layers import Image, Labels, Shapes
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_dfc import records
+from napari_dfc import preset_file, records
 from napari_dfc.gui.copies import command_of, python_of, record_of
 from napari_dfc.gui.inputs import RunInputs, gather, inputs_of_record
 from napari_dfc.gui.layers import (
@@ -26,6 +26,8 @@ from napari_dfc.gui.results import EarlierResult, Results
 from napari_dfc.settings import Settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari.components import ViewerModel
 
     from napari_dfc.gui.live_run import LiveRun
@@ -254,6 +256,19 @@ class Studio:
             self.run.ended.disconnect(self._keep, missing_ok=True)
             self.run.changed.disconnect(self.changed.emit, missing_ok=True)
 
+    # ------------------------------------------------------------------ settings as files
+
+    def save_settings(self, path: Path, settings: Settings, name: str = "", *, overwrite: bool = False) -> None:
+        """Write settings to a file; parameters and errors as in `napari_dfc.preset_file.save_settings`."""
+        preset_file.save_settings(path, settings, name, overwrite=overwrite)
+        self.said.emit(f"Saved as {path.name}.")
+
+    def open_settings(self, path: Path) -> Settings:
+        """The settings of a file; errors as in `napari_dfc.preset_file.read_settings`."""
+        found = preset_file.read_settings(path)
+        self.said.emit(f"These are the settings “{found.name}”.")
+        return found.settings
+
     # ------------------------------------------------------------------ look back
 
     @property
@@ -373,8 +388,7 @@ class Studio:
 
     def _go_to_spot(self) -> None:
         assert self.run is not None
-        spot, inputs = self._spots.pop(0), self.run.inputs
-        plane = inputs.plane
+        spot, plane = self._spots.pop(0), self.run.inputs.plane
         if plane.layer not in self.viewer.layers:
             self.said.emit("The image was deleted.")
             return

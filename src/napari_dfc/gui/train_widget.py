@@ -14,7 +14,7 @@ from napari_dfc.gui.background import CancellableWorker, Refusal
 from napari_dfc.gui.colors import name_classes
 from napari_dfc.gui.dialogs import ask_for_images, ask_where_to_save
 from napari_dfc.gui.dock import NO_IMAGE, Dock
-from napari_dfc.gui.form import SettingsForm, labeled, preferred_settings, stacked
+from napari_dfc.gui.form import SettingsForm, labeled, stacked
 from napari_dfc.gui.inputs import TrainingInputs, gather
 from napari_dfc.gui.layers import (
     add_image_file,
@@ -23,6 +23,7 @@ from napari_dfc.gui.layers import (
     displayed_plane,
 )
 from napari_dfc.gui.legend_table import LegendTable
+from napari_dfc.gui.preferences import preferences
 from napari_dfc.gui.reference_list import ReferenceList
 from napari_dfc.gui.training_run import TrainingRun
 
@@ -75,7 +76,7 @@ class TrainWidget(Dock):
             nullable=True,
             tooltip="For layers with a slider for their channels: the axis that holds them, in all references alike.",
         )
-        self.form = SettingsForm(preferred_settings())
+        self.form = SettingsForm(preferences().settings())
         self.estimate = Label(tooltip="What the training takes; see Memory limit under Advanced.")
         self.legend = LegendTable()
         self.legend_hint = Label(value="Double-click a name or a color to change it.")
