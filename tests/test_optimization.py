@@ -424,7 +424,6 @@ def test_a_foretaste_follows_new_strokes_and_leaves_the_networks_alone() -> None
     shown = course.foretaste()
     for name, weight in weights_of(ensemble).items():
         assert torch.equal(weight, before[name])
-    at_strokes = painted >= 0
     plain = course._view._pass._mean(range(2)).argmax(-1)  # with the say of the one that was updated for a moment
     assert torch.equal(shown.long(), plain)
     assert (shown != last.clusters).any()

@@ -1,0 +1,209 @@
+"""Start a run in a viewer and steer it, without Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from napari.layers import Image, Labels, Shapes
+from psygnal import Signal
+
+from napari_dfc import preset_file
+from napari_dfc.gui.inputs import RunInputs, gather
+from napari_dfc.gui.layers import ImagePlane, displayed_plane, new_scribbles_layer
+from napari_dfc.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari.components import ViewerModel
+
+    from napari_dfc.gui.live_run import LiveRun
+    from napari_dfc.gui.stack_run import StackRun
+
+__all__ = ["Steering"]
+
+
+class Steering:
+    """Run, hold, release, update: what a `Studio` does with a run while it goes on.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+
+    Attributes
+    ----------
+    run : LiveRun or None
+        The latest run.
+    stack_run : StackRun or None
+        The latest over all planes.
+    changed : psygnal.Signal
+        Emitted when what there is, or what can be done, has changed.
+    said : psygnal.Signal
+        Emits a sentence for the user.
+    """
+
+    changed = Signal()
+    said = Signal(str)
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self.viewer = viewer
+        self.run: LiveRun | None = None
+        self.stack_run: StackRun | None = None
+        self._live = True
+        self._count: int | None = None  # of labels, where fewer or more than the run's are shown
+
+    def segment(
+        self,
+        image: Image,
+        scribbles: Labels | None = None,
+        *,
+        channels: Sequence[Image] = (),
+        channel_axis: int | None = None,
+        within: Labels | Shapes | None = None,
+        level: int = 0,
+        settings: Settings | None = None,
+    ) -> LiveRun:
+        """Start to segment the displayed plane of an image layer; strokes that follow take effect.
+
+        Parameters
+        ----------
+        image : napari.layers.Image
+        scribbles : napari.layers.Labels, optional
+        channels : sequence of napari.layers.Image
+            Further layers whose channels are used together with the image's.
+        channel_axis : int, optional
+        within : napari.layers.Labels or Shapes, optional
+            Only what is painted or drawn in it is segmented.
+        level : int
+            Of a multiscale layer; 0 is the finest.
+        settings : Settings, optional
+
+        Returns
+        -------
+        LiveRun
+
+        Raises
+        ------
+        ValueError
+            No plane is displayed, layers do not lie over each other, or there is nothing within.
+        """
+        plane = displayed_plane(image, self.viewer.dims, channel_axis, level)
+        inputs = gather(plane, scribbles, channels, self.viewer.dims.point, within=within, may_be_empty=True)
+        return self._start(inputs, settings or Settings(), scribbles)
+
+    def stop(self) -> None:
+        """End the run at once and keep what there is."""
+        if self.run is not None:
+            self.run.stop()
+
+    def hold(self) -> None:
+        """Make no more iterations until `release`."""
+        if self.run is not None:
+            self.run.hold()
+
+    def release(self) -> None:
+        """Go on after `hold`."""
+        if self.run is not None:
+            self.run.release()
+
+    def update(self) -> None:
+        """Take the strokes as they are and make a single update."""
+        if self.run is not None:
+            self.run.update()
+
+    def segment_all_planes(self) -> StackRun:
+        """Give every plane of the stack the classes of the present result, by one network that they share.
+
+        Returns
+        -------
+        StackRun
+            Which fills a new layer, plane by plane; ``stop()`` ends it and keeps those that are finished. The network
+            is kept for “Apply a network”.
+
+        Raises
+        ------
+        ValueError
+            No result, no stack, regions, or a label count that the network does not give.
+        """
+        from napari_dfc.gui.stack_run import stack_run
+
+        self.stop_all_planes()
+        self.stack_run = run = stack_run(self.run, self._count)
+        run.progressed.connect(lambda progress: self.said.emit(progress.words))
+        run.ended.connect(self.said.emit)
+        self.changed.emit()
+        return run
+
+    def stop_all_planes(self) -> None:
+        """End `segment_all_planes` and keep the finished planes."""
+        if self.stack_run is not None:
+            self.stack_run.stop()
+
+    @property
+    def live(self) -> bool:
+        """Whether strokes take effect as soon as they are painted."""
+        return self._live
+
+    @live.setter
+    def live(self, live: bool) -> None:
+        self._live = live
+        if self.run is not None:
+            self.run.live = live
+        self.changed.emit()
+
+    @property
+    def running(self) -> bool:
+        """Whether a run goes on."""
+        return self.run is not None and self.run.running
+
+    def new_scribbles(self, plane: ImagePlane) -> Labels:
+        """Add an empty strokes layer over a plane, ready to paint; the run on this plane takes strokes from it."""
+        layer = new_scribbles_layer(plane, f"{plane.layer.name} strokes")
+        self.viewer.add_layer(layer)
+        self._begin_painting(layer)
+        if self.run is not None and self.run.inputs.plane == plane:
+            self.run.follow(layer)
+        return layer
+
+    def _begin_painting(self, layer: Labels) -> None:
+        self.viewer.layers.selection.active = layer
+        layer.brush_size = 4
+        layer.mode = "paint"
+
+    def _start(self, inputs: RunInputs, settings: Settings, scribbles: Labels | None) -> LiveRun:
+        from napari_dfc.gui.live_run import LiveRun
+
+        self.let_go()
+        run = LiveRun(self.viewer, inputs, settings, live=self.live)
+        self.run, self._count = run, None
+        run.follow(scribbles)
+        run.ended.connect(self._keep)
+        run.changed.connect(self.changed.emit)
+        self.changed.emit()
+        return run
+
+    def _keep(self, outcome: str) -> None:
+        """A run has ended."""
+        self.changed.emit()
+
+    def let_go(self) -> None:
+        """Follow the present run no longer; what it shows stays."""
+        if self.run is not None:
+            self.run.stop()
+            self.run.unfollow()
+            self.run.ended.disconnect(self._keep, missing_ok=True)
+            self.run.changed.disconnect(self.changed.emit, missing_ok=True)
+
+    # ------------------------------------------------------------------ settings as files
+
+    def save_settings(self, path: Path, settings: Settings, name: str = "", *, overwrite: bool = False) -> None:
+        """Write settings to a file; parameters and errors as in `napari_dfc.preset_file.save_settings`."""
+        preset_file.save_settings(path, settings, name, overwrite=overwrite)
+        self.said.emit(f"Saved as {path.name}.")
+
+    def open_settings(self, path: Path) -> Settings:
+        """The settings of a file; errors as in `napari_dfc.preset_file.read_settings`."""
+        found = preset_file.read_settings(path)
+        self.said.emit(f"These are the settings “{found.name}”.")
+        return found.settings
