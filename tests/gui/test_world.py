@@ -180,6 +180,9 @@ def test_the_plane_that_is_displayed_is_segmented_and_its_result_displayed(data:
     plane = scene.plane()
     n_axes = scene.viewer.dims.ndim - scene.layer.ndim
     assume({axis + n_axes for axis in plane.axes} == set(scene.viewer.dims.displayed))
+    if scene.channel_axis is not None:  # beyond its channels the image shows nothing, and can be segmented all the same
+        channel = scene.layer.world_to_data(scene.viewer.dims.point)[scene.channel_axis]
+        assume(0 <= np.rint(channel) < 3)
     values = scene.values(plane)
     layer = scene.viewer.add_layer(result_over(plane, values))
     for row, column in some_pixels(data.draw, plane):
