@@ -154,6 +154,18 @@ def test_run_again_from_a_layer_gives_its_labels_in_a_new_one(
         np.testing.assert_array_equal(again.layer.get_color(number), first.get_color(number))
 
 
+def test_a_run_that_was_stopped_is_run_again_to_the_same_iteration_however_fast_it_is(
+    studio: Studio, image: Image, qtbot: QtBot, finish: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = studio.segment(image, settings=CLUSTERS.change(max_iterations=300))
+    qtbot.waitUntil(lambda: run._run is not None and len(run._run.label_counts) > 3, timeout=20_000)
+    run.stop()
+    monkeypatch.setattr("napari_dfc.gui.worker.PROGRESS_INTERVAL", 1e9)
+    again = finish(studio.run_again(run.layer))
+    assert again.result.iterations == run.result.iterations
+    np.testing.assert_array_equal(again.layer.data, run.layer.data)
+
+
 def test_copied_python_gives_the_shown_labels_in_the_console(studio: Studio, image: Image, finish: Wait) -> None:
     run = finish(studio.segment(image, settings=GROUPS))
     studio.show_count(9)

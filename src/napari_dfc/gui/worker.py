@@ -139,15 +139,13 @@ class LayerRun(ViewerRun):
         """The iterations, as far as there is something to report."""
         due = shown = 0.0
         for iteration in () if self._called_off else run:
-            now = time.perf_counter()
-            if now < due and not iteration.provisional:
-                continue
-            due = now + PROGRESS_INTERVAL
-            labels = None
-            if self._shown.is_set() and (iteration.provisional or now - shown >= self._preview_interval):
-                labels, shown = run.preview(iteration), now
-                self._shown.clear()
-            yield Progress(iteration.number, run.n_updates, _progress_words(iteration, run), labels)
+            now, labels = time.perf_counter(), None
+            if now >= due or iteration.provisional:
+                due = now + PROGRESS_INTERVAL
+                if self._shown.is_set() and (iteration.provisional or now - shown >= self._preview_interval):
+                    labels, shown = run.preview(iteration), now
+                    self._shown.clear()
+                yield Progress(iteration.number, run.n_updates, _progress_words(iteration, run), labels)
             if labels is not None:  # with every core busy, drawing it would hold up the window for longer
                 self._shown.wait(PREVIEW_PATIENCE)
             yield from self._between(iteration, run)
