@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
+from tempfile import mkdtemp
+
+os.environ["NAPARI_CONFIG"] = str(Path(mkdtemp(), "settings.yaml"))  # of a person who has changed and run nothing
 
 import napari
 import numpy as np
