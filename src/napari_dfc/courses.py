@@ -182,17 +182,24 @@ class Courses:
         targets = None
         if stage.scribbles is not None:
             targets = torch.from_numpy(stage.scribbles.targets).to(image.device)
-        return Optimization(
+        under_way: list[Optimization] = []
+
+        def called_off() -> bool:  # strokes interrupt iterations; before the first they would end the run
+            return self.called_off() if under_way else self._cancelled()
+
+        optimization = Optimization(
             network.to(image.device, image.dtype),
             image,
             self.settings,
             mask=mask,
             targets=targets,
             least=0 if stage.restricted or stage.takes_votes else stage.least,
-            cancelled=self.called_off,
+            cancelled=called_off,
             crops=crops(self.plane.shape, self.plan.crop),
             momentum=momentum,
         )
+        under_way.append(optimization)
+        return optimization
 
     # ------------------------------------------------------------------ strokes that arrive
 

@@ -241,8 +241,10 @@ def test_destroying_the_widget_ends_its_run_and_follows_the_viewer_no_longer(
     widget = SegmentWidget(viewer)
     shorten(widget, 100_000)
     run = filled(widget.start())
-    with qtbot.waitSignal(widget.native.destroyed):
-        widget.native.deleteLater()
+    gone: list[bool] = []
+    widget.native.destroyed.connect(lambda: gone.append(True))  # PySide6 fails to disconnect qtbot.waitSignal's slot
+    widget.native.deleteLater()
+    qtbot.waitUntil(lambda: bool(gone))
     assert not run.running
     assert run.layer.data.min() == 1
     viewer.add_image(image.data)

@@ -34,7 +34,8 @@ def pixels_in(
         Of the plane's first pixel, and how far it is from there to the next row and to the next column.
     """
     missing = other.ndim - plane.layer.ndim
-    leading = [point[axis] if axis < len(point) else 0.0 for axis in range(max(missing, 0))]
+    # the last axes are the same in all layers, and there may be layers of more or of fewer than this one
+    leading = [*[0.0] * other.ndim, *point][-other.ndim :][: max(missing, 0)]
     steps, first = level_grid(other, level)
     found = []
     for place in ((0, 0), (1, 0), (0, 1)):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import io
+import threading
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 __all__ = ["CancellableWorker", "EngineError", "Progress", "Refusal", "ViewerRun", "in_background", "told"]
+
+#: Longest time that a process which ends waits for its threads, in seconds.
+LAST_WAIT = 20.0
 
 _Yielded = TypeVar("_Yielded")
 _Returned = TypeVar("_Returned")
@@ -61,6 +67,13 @@ class CancellableWorker(GeneratorWorker):
     """
 
     call_off: Callable[[], None]
+    over: threading.Event
+
+    def start(self) -> None:
+        """Begin, in a thread."""
+        self.over = threading.Event()
+        _started.add(self)
+        super().start()
 
     def run(self) -> None:
         """Work, in a thread of the pool that the pool does not count."""
@@ -70,11 +83,27 @@ class CancellableWorker(GeneratorWorker):
             super().run()
         finally:
             pool.reserveThread()
+            _started.discard(self)
+            self.over.set()
 
     def quit(self) -> None:
         """End at the next yield, and the computation in progress at once."""
         super().quit()
         self.call_off()
+
+
+_started: set[CancellableWorker] = set()
+
+
+@atexit.register
+def _end_all() -> None:
+    """End all work when a script ends: a thread that goes on would meet objects of Qt that are gone."""
+    until = time.monotonic() + LAST_WAIT
+    started = list(_started)
+    for worker in started:
+        worker.quit()
+    for worker in started:
+        worker.over.wait(max(until - time.monotonic(), 0))
 
 
 class ViewerRun:

@@ -85,6 +85,13 @@ class RunInputs:
         return (self,)
 
     @property
+    def is_there(self) -> bool:
+        """Whether the layer still holds the image that was taken from it."""
+        layer = self.plane.layer
+        levels = layer.data if layer.multiscale else [layer.data]
+        return layer.ndim == len(self.plane.lengths) and any(level is self.images[0][0] for level in levels)
+
+    @property
     def has_strokes(self) -> bool:
         """Whether classes are painted at the start."""
         if self.record is not None:

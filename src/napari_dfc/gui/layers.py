@@ -57,6 +57,8 @@ class ImagePlane:
         Axis of the channels of a layer that is not RGB.
     level : int
         Of a multiscale layer; 0 is the finest.
+    lengths : tuple of int
+        Of the data's axes when the plane was made: the layer may be given other data at any time.
     """
 
     layer: Image
@@ -64,6 +66,11 @@ class ImagePlane:
     position: Mapping[int, int]
     channel_axis: int | None = None
     level: int = 0
+    lengths: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.lengths:
+            object.__setattr__(self, "lengths", tuple(self.data.shape[: self.layer.ndim]))
 
     @property
     def data(self) -> Any:
@@ -75,17 +82,16 @@ class ImagePlane:
         """What to index the layer's data with: once for each channel where it has a channel axis, else once."""
         if self.channel_axis is None:
             return (self._index(self.position),)
-        length = self.data.shape[self.channel_axis]
+        length = self.lengths[self.channel_axis]
         return tuple(self._index({**self.position, self.channel_axis: channel}) for channel in range(length))
 
     def _index(self, position: Mapping[int, int]) -> tuple[int | slice, ...]:
-        return tuple(position.get(axis, slice(None)) for axis in range(self.layer.ndim))
+        return tuple(position.get(axis, slice(None)) for axis in range(len(self.lengths)))
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
-        lengths = self.data.shape
-        return lengths[self.axes[0]], lengths[self.axes[1]]
+        return self.lengths[self.axes[0]], self.lengths[self.axes[1]]
 
     def point(self, row: float, column: float) -> NDArray[np.float64]:
         """Where a pixel's center lies in the layer's data at full resolution, (N,)."""
@@ -213,8 +219,7 @@ def new_labels_layer(
 def new_stack_labels_layer(plane: ImagePlane, dtype: Any, name: str, *, metadata: Mapping[str, Any]) -> Labels:
     """An empty Labels layer over all planes of an image layer that lie as this one does; `show_plane` fills it."""
     first = replace(plane, position=dict.fromkeys(plane.position, 0))
-    lengths = plane.data.shape
-    shape = [lengths[axis] for axis in range(plane.channel_axis == 0, plane.layer.ndim)]
+    shape = list(plane.lengths[plane.channel_axis == 0 :])
     if plane.channel_axis is not None and plane.channel_axis > plane.axes[1]:
         shape[plane.channel_axis] = 1
     kept = {METADATA_KEY: dict(metadata)}
@@ -224,7 +229,7 @@ def new_stack_labels_layer(plane: ImagePlane, dtype: Any, name: str, *, metadata
 def show_plane(layer: Labels, plane: ImagePlane, labels: NDArray[Any]) -> None:
     """Write the label map of a plane into the data of a layer over this plane, or over all that lie as it does."""
     fresh = expand(plane, labels)
-    axes = range(plane.channel_axis == 0, plane.layer.ndim)
+    axes = range(plane.channel_axis == 0, len(plane.lengths))
     over_all = layer.data.shape != fresh.shape
     places = [plane.position[axis] if over_all and axis in plane.position else None for axis in axes]
     layer.data[tuple(slice(None) if place is None else slice(place, place + 1) for place in places)] = fresh

@@ -12,9 +12,10 @@ from napari.layers import Labels
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_dfc.gui.alignment import scribble_plane
+from napari_dfc.gui.alignment import aligned_index
 from napari_dfc.gui.background import Progress, Refusal
 from napari_dfc.gui.layers import color_labels
+from napari_dfc.gui.placement import full_resolution
 from napari_dfc.gui.worker import LayerRun
 
 if TYPE_CHECKING:
@@ -59,14 +60,19 @@ class LiveRun(LayerRun):
         What is followed.
     changed : psygnal.Signal
         Emitted when it is held, released, goes on after its end, or follows another layer.
+    said : psygnal.Signal
+        Emits a sentence for the user, when strokes cannot be used.
     """
 
     changed = Signal()
+    said = Signal(str)
 
     def __init__(self, viewer: ViewerModel, inputs: RunInputs, settings: Settings, *, live: bool = True) -> None:
         self.live = live
         self.strokes_layer: Labels | None = None
         self._sent = inputs.strokes
+        self._unused = ""  # why the strokes as they are do not count
+        self._point: tuple[float, ...] = ()
         self._released = threading.Event()  # not set while it is held
         self._released.set()
         self._single = threading.Event()
@@ -87,6 +93,7 @@ class LiveRun(LayerRun):
             return
         self.unfollow()
         self.strokes_layer = layer
+        self._point = self.viewer.dims.point  # which plane of the strokes counts, wherever the sliders go
         if layer is not None:
             for event in self._events_of(layer):
                 event.connect(self._wait_for_more)
@@ -96,6 +103,7 @@ class LiveRun(LayerRun):
     def unfollow(self) -> None:
         """Take no more strokes."""
         self._turn += 1
+        self._waiting = None
         if self.strokes_layer is not None:
             for event in self._events_of(self.strokes_layer):
                 event.disconnect(self._wait_for_more)
@@ -146,19 +154,34 @@ class LiveRun(LayerRun):
 
     def _strokes_changed(self) -> None:
         strokes = self._strokes()
-        if strokes is None or (self._sent is not None and np.array_equal(strokes, self._sent)):
-            return
-        self._send(strokes)
+        if strokes is not None and not (self._sent is not None and np.array_equal(strokes, self._sent)):
+            self._send(strokes)
 
     def _strokes(self) -> NDArray[Any] | None:
-        """A copy of what is painted over the plane; None where nothing is, or it does not lie there."""
-        layer = self.strokes_layer
-        if layer is None or layer not in self.viewer.layers or self.inputs.plane.layer not in self.viewer.layers:
-            return None
-        try:
-            return scribble_plane(layer, self.inputs.plane, self.viewer.dims.point).copy()
-        except ValueError:  # nothing is painted, or the layer was moved away; the next stroke will tell
-            return None
+        """A copy of what is painted over the plane; None where it cannot be used, which is said."""
+        before, self._unused = self._unused, ""
+        strokes = None
+        if self.strokes_layer is not None and self.strokes_layer in self.viewer.layers:
+            try:
+                strokes = self._painted(self.strokes_layer)
+            except ValueError as error:
+                self._unused = str(error)
+        if self._unused not in ("", before) and not self.running:  # while it runs, its progress says so
+            self.said.emit(f"Strokes not used: {self._unused}.")
+        return strokes
+
+    def _painted(self, layer: Labels) -> NDArray[Any] | None:
+        plane = self.inputs.plane
+        if plane.layer not in self.viewer.layers:
+            raise ValueError(f"the image “{plane.layer.name}” was deleted")
+        if not self.inputs.is_there:
+            raise ValueError(f"“{plane.layer.name}” holds another image now; press Run to segment that one")
+        painted = np.array(full_resolution(layer)[aligned_index(layer, plane, self._point)])
+        if painted.any():
+            return painted
+        if self._sent is not None:
+            raise ValueError("all strokes were erased, and the last ones still count; press Run to start without them")
+        return None
 
     def _send(self, strokes: NDArray[Any], updates: int | None = None) -> None:
         self._sent = strokes
@@ -184,8 +207,8 @@ class LiveRun(LayerRun):
         assert self._run is not None
         if not self._run.stage.restricted:  # of classes alone, the numbers and colors are those that are shown
             self._colored = None
-        if any(layer not in self.viewer.layers for layer in self.layers):
-            self.layers = []
+        if any(layer not in self.viewer.layers for layer in self.layers) or not self._is_intact:
+            self._forget_layers()
         self.outcome = ""
         self._called_off = False
         self._begin_activity(self._run.n_updates, f"{self.inputs.doing} {self.inputs.names[0]}")
@@ -217,6 +240,16 @@ class LiveRun(LayerRun):
 
     # ------------------------------------------------------------------ in the main thread
 
+    def _take(self, progress: Progress) -> None:
+        super()._take(progress)
+        if self.running:
+            self._deliver()  # what was painted while the image was read
+
+    def _report(self, progress: Progress) -> None:
+        if self._unused:
+            progress = replace(progress, words=f"{progress.words} · strokes not used: {self._unused}")
+        super()._report(progress)
+
     def _follow_classes(self) -> None:
         assert self._run is not None
         stage = self._run.stage
@@ -232,10 +265,31 @@ class LiveRun(LayerRun):
         super()._finish(result)
         if self.running or self._run is None:
             return
-        if self._run.has_mail:
+        if self._run.has_mail and not self._called_off:
             self._go_on()  # strokes that came while the thread ended
         elif self._run.plan.bytes > MOST_AT_REST:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Give back the memory of the maps, once the thread is done with them."""
+        if self._worker.is_running and self._called_off:
+            QTimer.singleShot(STROKE_PAUSE, self._rest)
+        elif not self.running and self._run is not None:
             self._run.rest()
+
+    def _break_off(self, what: str, reason: str) -> None:
+        """What is on screen stays, with the record of how it was made; before that is a result, the one before it."""
+        if not self.running:
+            return
+        self._call_off()
+        result = self._so_far() if self._filled else None
+        result = self.result if result is None else result
+        if result is None or not self.layers or not self._is_intact:
+            super()._break_off(what, reason)
+            return
+        self._show_result(result)
+        what = "Stopped" if what == "Not segmented" else what
+        super()._break_off(what, f"{reason}. The labels are those after {result.iterations} iterations.")
 
     def _colors_of(self, result: Segmentation) -> dict[int, Any] | None:
         before, self._finished = self._finished, result.numbers_during_run
@@ -243,7 +297,7 @@ class LiveRun(LayerRun):
         return None if is_classes_alone and before == self._finished else super()._colors_of(result)
 
     def _words(self, result: Segmentation) -> str:
-        refused = self._run.refused if self._run is not None else ""
+        refused = (self._run.refused if self._run is not None else "") or self._unused
         return super()._words(result) + (f" Not used: {refused}." if refused else "")
 
     def _follow_removal(self, event: Any) -> None:

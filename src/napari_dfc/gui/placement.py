@@ -40,14 +40,14 @@ def level_grid(layer: Image | Labels, level: int) -> tuple[NDArray[np.float64], 
 
 def expand(plane: ImagePlane, labels: NDArray[Any]) -> NDArray[Any]:
     """The map with an axis for each of the image's: of length 1, but for a channel axis behind another one."""
-    shape = [1] * plane.layer.ndim
+    shape = [1] * len(plane.lengths)
     shape[plane.axes[0]], shape[plane.axes[1]] = labels.shape
     expanded = labels.reshape(shape)
     channels = plane.channel_axis
     if channels == 0:
         return expanded[0]
     if channels is not None and channels < plane.axes[1]:
-        expanded = np.repeat(expanded, plane.data.shape[channels], axis=channels)
+        expanded = np.repeat(expanded, plane.lengths[channels], axis=channels)
     return expanded
 
 

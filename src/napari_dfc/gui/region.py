@@ -99,7 +99,7 @@ def _outlines(within: Shapes, plane: ImagePlane, point: Sequence[float]) -> Iter
     steps, first = level_grid(layer, plane.level)
     missing = within.ndim - layer.ndim
     lead = plane.world(0, 0)[: max(-missing, 0)]  # of axes that the shapes do not have
-    shown = np.rint(within.world_to_data(np.resize([*point, *np.zeros(within.ndim)], within.ndim)))
+    shown = np.rint(within.world_to_data([*[0.0] * within.ndim, *point][-within.ndim :]))
     for corners, kind in zip(within.data, within.shape_type, strict=True):
         if kind in ("line", "path"):
             continue

@@ -51,6 +51,7 @@ class Steering:
         self.run: LiveRun | None = None
         self.stack_run: StackRun | None = None
         self._live = True
+        self._is_followed = False
         self._count: int | None = None  # of labels, where fewer or more than the run's are shown
 
     def segment(
@@ -131,7 +132,7 @@ class Steering:
         self.stop_all_planes()
         self.stack_run = run = stack_run(self.run, self._count)
         run.progressed.connect(lambda progress: self.said.emit(progress.words))
-        run.ended.connect(self.said.emit)
+        run.ended.connect(self._say)
         self.changed.emit()
         return run
 
@@ -176,10 +177,11 @@ class Steering:
 
         self.let_go()
         run = LiveRun(self.viewer, inputs, settings, live=self.live)
-        self.run, self._count = run, None
+        self.run, self._count, self._is_followed = run, None, True
         run.follow(scribbles)
         run.ended.connect(self._keep)
         run.changed.connect(self.changed.emit)
+        run.said.connect(self._say)
         self.changed.emit()
         return run
 
@@ -189,11 +191,16 @@ class Steering:
 
     def let_go(self) -> None:
         """Follow the present run no longer; what it shows stays."""
+        self._is_followed = False
         if self.run is not None:
             self.run.stop()
             self.run.unfollow()
             self.run.ended.disconnect(self._keep, missing_ok=True)
             self.run.changed.disconnect(self.changed.emit, missing_ok=True)
+            self.run.said.disconnect(self._say, missing_ok=True)
+
+    def _say(self, words: str) -> None:
+        self.said.emit(words)  # psygnal emits something of its own when a signal's own emit is connected
 
     # ------------------------------------------------------------------ settings as files
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_dfc.gui.live_run import LiveRun
+    from napari_dfc.result import Segmentation
     from napari_dfc.uncertainty import Spot
 
 __all__ = ["Studio"]
@@ -77,9 +78,10 @@ class Studio(Steering):
         self._results = Results()
         self._wanted_count: int | None = None
         self._spots: list[Spot] = []
+        self._kept: Segmentation | None = None
 
     def _start(self, inputs: RunInputs, settings: Settings, scribbles: Labels | None) -> LiveRun:
-        self._results, self._wanted_count, self._spots = Results(), None, []
+        self._results, self._wanted_count, self._kept, self._spots = Results(), None, None, []
         return super()._start(inputs, settings, scribbles)
 
     # ------------------------------------------------------------------ run
@@ -143,11 +145,9 @@ class Studio(Steering):
         if run is None or run.result is None or self.running:
             raise ValueError("there is no result to choose label counts of; segment an image first")
         labels = run.result.history.at(count)
-        layer = run.layer
-        if layer is None or layer not in self.viewer.layers:
-            raise ValueError("the result's layer was deleted; segment the image once more")
+        with run.writing() as (layer, *_):
+            show_labels(layer, run.inputs.plane, labels)
         self._count = count
-        show_labels(layer, run.inputs.plane, labels)
         kept = dict(layer.metadata.get(METADATA_KEY, {}))
         kept["result"] = {**kept.get("result", {}), "shown": None if count == run.result.n_labels else count}
         layer.metadata = {**layer.metadata, METADATA_KEY: kept}
@@ -176,23 +176,26 @@ class Studio(Steering):
     def _keep(self, outcome: str) -> None:
         """A run has ended."""
         run = self.run
-        if run is not None and run.result is not None and run.layer is not None:
-            result = run.result
+        result = None if run is None else run.result
+        wanted, self._wanted_count = self._wanted_count, None
+        if run is not None and result is not None and result is not self._kept:
+            self._kept = result
             (metadata,) = run.inputs.metadata(result)
             self._results.add(result.labels, run.inputs.colors(result.numbers_during_run), metadata)
             self._count, self._spots = result.n_labels, []
-            if self._wanted_count is not None:
-                wanted, self._wanted_count = self._wanted_count, None
+            if wanted in self.counts:  # not where it was stopped before there were the same groups
                 self.show_count(wanted)
         self.changed.emit()
 
     def _show(self, earlier: EarlierResult) -> None:
         run = self.run
-        if run is None or run.layer is None or run.layer not in self.viewer.layers:
-            self.said.emit("The result's layer was deleted; segment the image once more.")
-            return
+        assert run is not None
         colors, metadata = earlier.colors, earlier.metadata
-        finish_labels(run.layer, run.inputs.plane, earlier.labels, colors=colors, metadata=metadata)
+        try:
+            with run.writing() as (layer, *_):
+                finish_labels(layer, run.inputs.plane, earlier.labels, colors=colors, metadata=metadata)
+        except ValueError as error:
+            self.said.emit(f"Not shown: {error}.")
         self.changed.emit()
 
     # ------------------------------------------------------------------ where a stroke helps
@@ -211,7 +214,7 @@ class Studio(Steering):
         result, painted = run.result, run.inputs.strokes
 
         def found(spots: list[Spot] | Refusal) -> None:
-            if run is not self.run or self.running:
+            if run is not self.run or self.running or not self._is_followed:
                 return
             if isinstance(spots, Refusal):
                 self.said.emit(f"Not found: {spots.reason}")

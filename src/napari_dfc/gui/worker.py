@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from napari_dfc.devices import torch_is_loaded
 from napari_dfc.gui.background import Progress, Refusal, ViewerRun
 from napari_dfc.gui.colors import hex_colors
 from napari_dfc.gui.layers import ImagePlane, add_over, finish_labels, new_labels_layer, show_labels
+from napari_dfc.gui.own_layer import OwnLayer
 from napari_dfc.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ PREVIEW_PATIENCE = 2.0
 
 #: Largest share of the time that showing previews may take.
 PREVIEW_SHARE = 0.1
+
+CHANGED = "the result's layer was changed by something else"
 
 
 class LayerRun(ViewerRun):
@@ -71,6 +75,7 @@ class LayerRun(ViewerRun):
         self.inputs = inputs
         self.settings = settings
         self.layers: list[Labels] = []
+        self._own: list[OwnLayer] = []
         self.result: Segmentation | None = None
         self._run: Run | None = None
         self._filled = False
@@ -91,14 +96,18 @@ class LayerRun(ViewerRun):
         if not self.running:
             return
         self._call_off()
-        try:
-            result = None if self._run is None else self._run.result()
-        except RuntimeError:  # not one iteration has ended
-            result = None
+        result = self._so_far()
         if result is None:
             self._end("Stopped before there was a label map; nothing was kept.")
         else:
             self._finish(result)
+
+    def _so_far(self) -> Segmentation | None:
+        """What the iterations that were made give, where these were called off."""
+        try:
+            return None if self._run is None else self._run.result()
+        except RuntimeError:  # not one iteration has ended
+            return None
 
     def to_teach(self, labels: NDArray[Any]) -> Run:
         """A run that teaches a network the groups of a label map; as `Run.to_teach`."""
@@ -174,16 +183,46 @@ class LayerRun(ViewerRun):
     def _show_preview(self, labels: NDArray[Any]) -> None:
         if not self.layers:
             assert self._run is not None
+            changed = [plane.layer.name for plane in self.inputs.planes if plane.layer.ndim != len(plane.lengths)]
+            if changed:  # there is nowhere to put them
+                self._call_off()
+                self._end(f"Stopped, because “{changed[0]}” holds another image now; nothing was kept.")
+                return
             numbers = self._run.run_numbers.tolist()
             self._add_layers(labels.astype(np.min_scalar_type(max(numbers))), numbers)
             return
-        self._follow_classes()
-        for layer, plane, part in self._places():
-            if layer.visible and not show_labels(layer, plane, labels[part]):
-                self._call_off()
-                self._end("Stopped, because the preview layer was changed by something else.")
-                return
+        if not self._is_intact:
+            self._call_off()
+            self._end(f"Stopped, because {CHANGED}.")
+            return
+        with self.writing():
+            self._follow_classes()
+            for layer, plane, part in self._places():
+                if layer.visible:
+                    show_labels(layer, plane, labels[part])
         self._filled = True
+
+    @property
+    def _is_intact(self) -> bool:
+        """Whether the layers still have the arrays that they were given here."""
+        return all(own.is_intact for own in self._own)
+
+    @contextmanager
+    def writing(self) -> Iterator[list[Labels]]:
+        """Write labels into the layers within this; ValueError where these are no longer the run's."""
+        if not self.layers or any(layer not in self.viewer.layers for layer in self.layers):
+            raise ValueError("the result's layer was deleted; segment the image once more")
+        if not self._is_intact:
+            raise ValueError(f"{CHANGED}; segment the image once more")
+        for own in self._own:
+            own.separate(self.viewer.layers)
+        yield self.layers
+        for own in self._own:
+            own.written()
+
+    def _forget_layers(self) -> None:
+        """Leave the layers as they are; what comes is shown in others."""
+        self.layers, self._own = [], []
 
     def _follow_classes(self) -> None:
         """Other classes have come: bring the colors up to date."""
@@ -199,8 +238,10 @@ class LayerRun(ViewerRun):
         selected = list(self.viewer.layers.selection)
         for plane, part in zip(self.inputs.planes, self._run.places, strict=True):
             name = f"{plane.layer.name} {self.inputs.suffix}"
-            self.layers.append(new_labels_layer(plane, labels[part], name, colors=colors, metadata={}))
-            add_over(self.viewer, self.layers[-1], plane.layer if len(self.inputs.planes) > 1 else None)
+            layer = new_labels_layer(plane, labels[part], name, colors=colors, metadata={})
+            self.layers.append(layer)
+            self._own.append(OwnLayer(layer, plane))
+            add_over(self.viewer, layer, plane.layer if len(self.inputs.planes) > 1 else None)
         if selected:  # adding a layer selects it, and takes the brush away from who is painting
             self.viewer.layers.selection = selected
 
@@ -208,15 +249,30 @@ class LayerRun(ViewerRun):
         if not self.running or result is None:
             return
         if isinstance(result, Refusal):
-            self._end(f"Not segmented: {result.reason}")
-            return
+            self._break_off("Not segmented", result.reason)
+        elif not self._is_intact:
+            self._end(f"Stopped, because {CHANGED}.")
+        else:
+            self._show_result(result)
+            self._end(self._words(result))
+
+    def _show_result(self, result: Segmentation) -> None:
         self.result = result
+        if not self.layers:  # they were deleted, and no preview has come since
+            self._show_preview(result.labels)
+        if not self.running:
+            return
         colors = self._colors_of(result)
-        metadata = self.inputs.metadata(result)
-        if self.layers:  # made before the first iteration; where they could not be, there is nowhere to go
-            for (layer, plane, part), kept in zip(self._places(), metadata, strict=True):
+        with self.writing():
+            for (layer, plane, part), kept in zip(self._places(), self.inputs.metadata(result), strict=True):
                 finish_labels(layer, plane, result.labels[part], colors=colors, metadata=kept)
-        self._end(self._words(result))
+
+    def _fail(self, error: Exception) -> None:
+        self._break_off("Failed", str(error))
+
+    def _break_off(self, what: str, reason: str) -> None:
+        """The work ended with an error."""
+        self._end(f"{what}: {reason}")
 
     def _colors_of(self, result: Segmentation) -> dict[int, Any] | None:
         """Colors by which each cluster keeps the look it had; None where the layers keep theirs."""
