@@ -49,26 +49,27 @@ def measure(size: int, preset: str, strokes: int) -> dict[str, list[float]]:
     generator = np.random.default_rng(0)
     found: dict[str, list[float]] = {"while it runs": [], "after it has ended": []}
 
-    def paint(number: int) -> float:
+    def paint() -> float:
         row, column = generator.integers(10, size - 40, 2)
         rows, columns = np.mgrid[row : row + 3, column : column + 25]
         labels = widget.run.layer
         before = labels.data.copy()
+        other = 1 + int(before[row + 1, column + 12]) % 3  # than what is there, so that labels have to change
         began = time.perf_counter()
-        layer.data_setitem((rows.ravel(), columns.ravel()), 1 + number % 3)
-        spin(60, lambda: bool((labels.data != before).any()))
+        layer.data_setitem((rows.ravel(), columns.ravel()), other)
+        spin(60, lambda: bool((labels.data != before).any()))  # the pass in progress is given up: the stroke did it
         QApplication.processEvents()
         return time.perf_counter() - began
 
-    for number in range(strokes):
+    for _ in range(strokes):
         if not widget.running:
             raise SystemExit("the run ended before all strokes were painted: take fewer, or a slower preset")
-        found["while it runs"].append(paint(number))
+        found["while it runs"].append(paint())
         spin(1)
-    for number in range(strokes):
+    for _ in range(strokes):
         spin(600, lambda: not widget.running)
         spin(1)
-        found["after it has ended"].append(paint(number))
+        found["after it has ended"].append(paint())
     widget.stop()
     spin(1)
     viewer.close()
