@@ -57,6 +57,8 @@ def test_the_slider_of_label_counts_shows_the_history_and_the_layer_says_which(
         studio.show_count(count)
         np.testing.assert_array_equal(run.layer.data, run.result.history.at(count))
         assert len(np.unique(run.layer.data)) == count
+    for count in studio.counts[:: len(studio.counts) // 2]:
+        studio.show_count(count)
         again = dfc.run_again(run.layer.metadata[METADATA_KEY], image.data)
         np.testing.assert_array_equal(again.labels, run.layer.data)
     with pytest.raises(ValueError, match="1000"):
