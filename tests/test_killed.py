@@ -39,7 +39,8 @@ while True:
 
 #: Applies a network, once a line came in, so that the moments of killing are moments of work.
 APPLYING = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which who runs the tests in the background has switched off
 from napari_dfc.devices import load_torch
 load_torch()
 from napari_dfc.cli import app

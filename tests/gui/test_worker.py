@@ -107,13 +107,8 @@ def test_metadata_run_it_again(viewer: ViewerModel, image: Image, finish: Wait) 
         pass
     np.testing.assert_array_equal(again.result().labels, run.layer.data)
     assert record["image"]["name"] == "cells"
-    assert record["source"] == {
-        "layers": ["cells"],
-        "axes": [0, 1],
-        "position": {},
-        "channel_axis": None,
-        "level": 0,
-    }
+    place = {"axes": [0, 1], "position": {}, "channel_axis": None, "level": 0}
+    assert record["source"] == {"layers": ["cells"], **place}
 
 
 def test_strokes_are_taken_as_they_were_at_the_start(
