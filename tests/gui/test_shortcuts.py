@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import napari
@@ -27,14 +27,18 @@ KEYS = set(map(key_of, DEFAULT_SHORTCUTS.values()))
 
 
 @pytest.fixture
-def open_dock(viewer: ViewerModel, qtbot: QtBot) -> Open:
+def open_dock(viewer: ViewerModel, qtbot: QtBot) -> Iterator[Open]:
+    opened = []
+
     def open_dock() -> SegmentWidget:
-        widget = SegmentWidget(viewer)
+        opened.append(widget := SegmentWidget(viewer))
         qtbot.addWidget(widget.native)
         widget.form.show_settings(Settings(split_into="clusters", max_iterations=100_000, n_channels=8, min_labels=1))
         return widget
 
-    return open_dock
+    yield open_dock
+    for widget in opened:  # lest a run goes on where a test has failed
+        widget._let_go()
 
 
 def press(viewer: ViewerModel, key: str) -> bool:

@@ -23,7 +23,6 @@ __all__ = [
     "preferences",
     "remember",
     "starting_settings",
-    "unfollow",
 ]
 
 #: What a new Segment dock may start with.
@@ -92,17 +91,10 @@ def preferences() -> Preferences:
 
 
 def follow(changed: Callable[..., None]) -> None:
-    """Call a method whenever a preference has changed, until `unfollow`, or until its object is gone."""
+    """Call a method whenever a preference has changed, until its object is gone; asked twice, once."""
     page = _page()
     if page is not None:
         page.events.changed.connect(changed)
-
-
-def unfollow(changed: Callable[..., None]) -> None:
-    """Take `follow` back."""
-    page = _page()
-    if page is not None:
-        page.events.changed.disconnect(changed)
 
 
 def starting_settings() -> Settings:

@@ -13,7 +13,7 @@ from napari.components import ViewerModel
 from napari.settings import get_settings
 from napari.utils.key_bindings import coerce_keybinding
 
-from napari_dfc.gui.preferences import follow, preferences, unfollow
+from napari_dfc.gui.preferences import follow, preferences
 
 if TYPE_CHECKING:
     from magicgui.widgets import PushButton
@@ -58,8 +58,7 @@ class Shortcuts:
         buttons : mapping
             By the names of the shortcuts in the preferences.
         """
-        if not self._docks:
-            follow(self.bind)
+        follow(self.bind)
         self._docks.append(_OpenDock(ref(dock), buttons, {action: each.tooltip for action, each in buttons.items()}))
         self._told = ""
         self.bind()
@@ -67,8 +66,6 @@ class Shortcuts:
     def close(self, dock: LayerDock) -> None:
         """Press no buttons of a dock any more; nothing is done where it has been closed already."""
         self._docks = [each for each in self._docks if each.dock() not in (dock, None)]
-        if not self._docks:
-            unfollow(self.bind)
         self.bind()
 
     def bind(self, *_: Any) -> None:
