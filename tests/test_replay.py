@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import napari_dfc as dfc
+from napari_dfc import optimization
 from napari_dfc.samples import read_sample
 from napari_dfc.segmentation import Run
 
@@ -205,6 +206,22 @@ def test_strokes_sent_before_the_first_iteration_are_as_good_as_given() -> None:
     for _ in run:
         pass
     plain = dfc.segment(tissue()[0], scribbles=painted(FIRST, SECOND), **QUICK)
+    np.testing.assert_array_equal(run.result().labels, plain.labels)
+
+
+def test_strokes_that_come_while_the_first_pass_is_prepared_end_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tissue()[0], scribbles=painted(FIRST, SECOND), settings=dfc.Settings.from_preset(**QUICK))
+    prepare, waiting = optimization.pass_for, [painted(FIRST, SECOND, THIRD)]
+
+    def prepare_meanwhile(task: Any) -> Any:
+        while waiting:
+            run.send(waiting.pop())
+        return prepare(task)
+
+    monkeypatch.setattr(optimization, "pass_for", prepare_meanwhile)
+    for _ in run:
+        pass
+    plain = dfc.segment(tissue()[0], scribbles=painted(FIRST, SECOND, THIRD), **QUICK)
     np.testing.assert_array_equal(run.result().labels, plain.labels)
 
 

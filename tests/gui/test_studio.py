@@ -89,6 +89,9 @@ def test_undo_and_redo_between_strokes(studio: Studio, image: Image, qtbot: QtBo
     np.testing.assert_array_equal(run.layer.data, first)
     assert [each["iteration"] for each in run.layer.metadata[METADATA_KEY]["strokes"]] == [0]
     assert not studio.can_undo
+    assert studio.counts == ()
+    with pytest.raises(ValueError, match="press Redo before you choose a label count"):
+        studio.show_count(3)
     studio.redo()
     np.testing.assert_array_equal(run.layer.data, second)
     assert not studio.can_redo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import napari
 import napari.settings
 import numpy as np
 import pytest
+import qtpy
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QPushButton
 from superqt.utils._qthreading import WorkerBase
@@ -44,6 +46,11 @@ def docked(window: napari.Viewer, iterations: int = 100_000) -> SegmentWidget:
     for name, value in chosen.items():
         widget.form.control(name).value = value
     return widget
+
+
+def test_qt_is_the_binding_that_was_asked_for(window: napari.Viewer) -> None:
+    assert qtpy.API_NAME.lower() == os.environ["QT_API"]  # which qtpy sets where nobody has
+    assert not ({"PyQt6", "PySide6"} - {qtpy.API_NAME}) & set(sys.modules)
 
 
 def test_samples_open_from_the_menu(window: napari.Viewer) -> None:

@@ -140,6 +140,8 @@ class LayerDock(Container[Any]):
             self._unfollow_layer(layer)
             layer.events.name.connect(self.offer_layers)
             layer.events.data.connect(self.refresh)
+            if isinstance(layer, Image):  # which may have other axes now
+                layer.events.data.connect(self.offer_layers, position="first")
             if isinstance(layer, Labels):
                 layer.events.labels_update.connect(self.refresh)
         self.offer_layers()
@@ -148,6 +150,8 @@ class LayerDock(Container[Any]):
     def _unfollow_layer(self, layer: Any) -> None:
         layer.events.name.disconnect(self.offer_layers)
         layer.events.data.disconnect(self.refresh)
+        if isinstance(layer, Image):
+            layer.events.data.disconnect(self.offer_layers)
         if isinstance(layer, Labels):
             layer.events.labels_update.disconnect(self.refresh)
 

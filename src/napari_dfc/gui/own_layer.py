@@ -50,7 +50,7 @@ class OwnLayer:
     def _follow_image(self) -> None:
         """Take the image's new place, in as far as the layer has not been given one of its own."""
         plane, before = self._plane, self._placed
-        if plane.layer.ndim != len(plane.lengths):
+        if plane.layer.ndim != len(plane.lengths) or not self.is_intact:
             return
         self._placed = placement(plane)
         for name, place in self._placed.items():

@@ -112,8 +112,8 @@ class Studio(Steering):
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """The label counts for which there is a map, rising; empty while there is no result."""
-        result = None if self.run is None or self.running else self.run.result
+        """The label counts for which there is a map, rising; none where there is no result, or an earlier one."""
+        result = None if self.run is None or self.running or self.can_redo else self.run.result
         return () if result is None else result.history.counts
 
     @property
@@ -144,6 +144,8 @@ class Studio(Steering):
         run = self.run
         if run is None or run.result is None or self.running:
             raise ValueError("there is no result to choose label counts of; segment an image first")
+        if self.can_redo:
+            raise ValueError("an earlier result is shown; press Redo before you choose a label count")
         labels = run.result.history.at(count)
         with run.writing() as (layer, *_):
             show_labels(layer, run.inputs.plane, labels)

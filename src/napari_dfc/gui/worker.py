@@ -155,7 +155,7 @@ class LayerRun(ViewerRun):
                     labels, shown = run.preview(iteration), now
                     self._shown.clear()
                 yield Progress(iteration.number, run.n_updates, _progress_words(iteration, run), labels)
-            if labels is not None:  # with every core busy, drawing it would hold up the window for longer
+            if labels is not None and not self._called_off:  # with every core busy, drawing it would take longer
                 self._shown.wait(PREVIEW_PATIENCE)
             yield from self._between(iteration, run)
 
