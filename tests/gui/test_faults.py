@@ -370,12 +370,25 @@ def test_stop_right_after_a_stroke_stops(scene: Scene) -> None:
     assert not run.running
 
 
-def test_a_dock_closed_while_a_stroke_waits_for_the_thread_stays_closed(scene: Scene) -> None:
-    run = scene.bring_to(RUNNING)
+def test_a_dock_closed_while_a_stroke_waits_for_the_thread_stays_closed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, step = scene.bring_to(RUNNING), optimization._Whole.step
+    at_work, going_on = threading.Event(), threading.Event()
+
+    def slow_step(view: Any) -> Any:
+        at_work.set()
+        going_on.wait(30)
+        return step(view)
+
+    monkeypatch.setattr(optimization._Whole, "step", slow_step)
+    scene.wait_for(at_work.is_set)
     run.stop()
     paint(scene.strokes, 5, 18, 20)
     run._strokes_changed()
+    assert not run.running
     scene.studio.let_go()
+    going_on.set()
     scene.wait_for(lambda: not run._worker.is_running)
     scene.qtbot.wait(150)
     assert not run.running
@@ -631,11 +644,14 @@ BEGIN = """
 import napari, numpy as np
 from qtpy.QtCore import QTimer
 import napari_dfc as dfc
+import napari_dfc.gui.background
 
+napari_dfc.gui.background.LAST_WAIT = 600  # a thread that nobody ends takes too long for the test
 viewer = napari.Viewer()
-viewer.add_image(np.random.default_rng(0).random((64, 64)), name="cells")
+viewer.add_image(np.kron(np.eye(8), np.ones((8, 8))), name="cells")
 _, widget = viewer.window.add_plugin_dock_widget("napari-dfc", "Segment")
-widget.form.show_settings(dfc.Settings.from_preset("fast", n_channels=12, max_iterations=100_000))
+widget.form.show_settings(dfc.Settings.from_preset("fast", n_channels=12, max_iterations=100_000, split_into="clusters",
+    min_labels=1))
 widget.add_scribbles()
 run = widget.start()
 def when_filled(act):
@@ -655,7 +671,7 @@ ENDINGS = {
         "",
     ),
     "closed without an event loop": ("viewer.close()", 0, ""),
-    "an error in the script": ("raise RuntimeError('on purpose')", 1, "RuntimeError: on purpose"),
+    "an error in the script": ("run.hold(); raise RuntimeError('on purpose')", 1, "RuntimeError: on purpose"),
 }
 
 
@@ -666,7 +682,7 @@ def test_the_process_ends() -> None:
         name: subprocess.Popen([sys.executable, "-c", BEGIN + act], **pipe) for name, (act, _, _) in ENDINGS.items()
     }
     for name, process in at_once.items():
-        _, stderr = process.communicate(timeout=200)
+        _, stderr = process.communicate(timeout=100)
         _, status, words = ENDINGS[name]
         said = stderr.strip().splitlines()
         assert (process.returncode, said[-1] if said else "") == (status, words), (name, stderr)
