@@ -681,9 +681,14 @@ def test_the_process_ends() -> None:
     at_once = {
         name: subprocess.Popen([sys.executable, "-c", BEGIN + act], **pipe) for name, (act, _, _) in ENDINGS.items()
     }
-    for name, process in at_once.items():
-        _, stderr = process.communicate(timeout=100)
-        _, status, words = ENDINGS[name]
-        said = stderr.strip().splitlines()
-        assert (process.returncode, said[-1] if said else "") == (status, words), (name, stderr)
-        assert len([line for line in said if not line.startswith(" ")]) == 2 * bool(words), stderr  # the error alone
+    try:
+        for name, process in at_once.items():
+            _, stderr = process.communicate(timeout=100)
+            _, status, words = ENDINGS[name]
+            said = stderr.strip().splitlines()
+            assert (process.returncode, said[-1] if said else "") == (status, words), (name, stderr)
+            of_the_error = [line for line in said if not line.startswith(" ")]
+            assert len(of_the_error) == 2 * bool(words), (name, stderr)
+    finally:
+        for process in at_once.values():
+            process.kill()
