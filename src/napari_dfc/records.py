@@ -79,6 +79,12 @@ def stopped_after(record: Mapping[str, Any]) -> int | None:
     return int(outcome["iterations"]) if outcome.get("stopped") else None
 
 
+def has_painted_classes(record: Mapping[str, Any]) -> bool:
+    """Whether the numbers of a result are those of painted classes alone, which mean the same after more strokes."""
+    strokes = record.get("strokes", ())
+    return bool(strokes) and len(strokes[-1]["pixels"]) > 1 and record["settings"]["restrict_to_scribbles"]
+
+
 def pack_strokes(record: Mapping[str, Any]) -> str:
     """The strokes of a record as one word, which `unpack_strokes` takes.
 

@@ -268,12 +268,12 @@ def main() -> None:
     for collection, name in SCENES:
         (scene,) = [each for each in micrographs(collection, given.root) if each.name == name]
         for change, (blur, uneven) in CHANGES.items():
-            frames, truths = filmed(scene, blur, uneven)
-            first = Micrograph(name, frames[0], truths[0])
+            frames, filmed_truths = filmed(scene, blur, uneven)
+            first = Micrograph(name, frames[0], filmed_truths[0])
             model = cache(partial(trained, name, [first], given.preset, engine, given.fresh))
             for words, (statistics, smoothing) in WAYS.items():
                 measure = partial(
-                    by_network, model, frames, truths, statistics=statistics, smoothing=smoothing, **engine
+                    by_network, model, frames, filmed_truths, statistics=statistics, smoothing=smoothing, **engine
                 )
                 found = results.get(f"{name}, {change}, {words}", measure)
                 ious = found["ious"]

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
+from pytestqt.qtbot import QtBot
 
 import napari_dfc as dfc
 from napari_dfc.gui.layers import METADATA_KEY
@@ -85,3 +87,20 @@ def test_start_says_what_is_wrong_at_once(viewer: ViewerModel, image: Image) -> 
         dfc.start(viewer, "cells", scribbles="strokes")
     with pytest.raises(ValueError, match="min_labels is 0"):
         dfc.start(viewer, "cells", min_labels=0)
+
+
+def test_a_run_that_nobody_holds_takes_strokes_until_another_is_started(
+    viewer: ViewerModel, image: Image, qtbot: QtBot, finish: Callable[[LayerRun], LayerRun]
+) -> None:
+    strokes = viewer.add_labels(np.zeros(image.data.shape[:2], np.uint8))
+    strokes.data_setitem((np.full(9, 20), np.arange(10, 19)), 1)
+    layer = finish(dfc.start(viewer, image, strokes, **SHORT)).layer
+    gc.collect()
+    strokes.data_setitem((np.full(9, 4), np.arange(50, 59)), 2)
+    qtbot.waitUntil(lambda: len(layer.metadata[METADATA_KEY]["strokes"]) == 2, timeout=10_000)
+    record = layer.metadata[METADATA_KEY]
+    finish(dfc.start(viewer, image, strokes, **SHORT))
+    strokes.data_setitem((np.full(9, 50), np.arange(40, 49)), 3)
+    (other,) = (each for each in viewer.layers if METADATA_KEY in each.metadata and each is not layer)
+    qtbot.waitUntil(lambda: len(other.metadata[METADATA_KEY]["strokes"]) == 2, timeout=10_000)
+    assert layer.metadata[METADATA_KEY] is record

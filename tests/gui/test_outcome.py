@@ -393,3 +393,12 @@ def test_an_image_elsewhere_is_refused(layer: Labels) -> None:
     assert image_under(layer, [small]) is None
     with pytest.raises(ValueError, match="pixel on pixel"):
         Outcome(layer, small).measure()
+
+
+def test_measures_of_labels_that_have_changed_meanwhile_are_not_shown(layer: Labels, outcome: Outcome) -> None:
+    measure = outcome.measuring()
+    layer.data_setitem((np.array([0]), np.array([5])), 9)
+    with pytest.raises(ValueError, match="the labels were changed while they were measured; measure again"):
+        outcome.take_measures(measure())
+    assert "pixels" not in layer.features
+    assert outcome.take_measures(outcome.measuring()()) == 4

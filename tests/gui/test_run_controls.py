@@ -133,8 +133,9 @@ def test_run_again_takes_the_selected_result(
 def test_certainty_and_spots_by_their_buttons(
     widget: SegmentWidget, viewer: ViewerModel, image: Image, qtbot: QtBot, finish: Wait
 ) -> None:
-    widget.studio.next_spot()
-    assert widget.status.value.startswith("Segment an image first")
+    for action in (widget.studio.next_spot, widget.studio.show_confidence, widget.studio.segment_all_planes):
+        with pytest.raises(ValueError, match="there is no result yet; segment an image before you"):
+            action()
     painted(widget, FIRST, SECOND)
     finish(widget.start())
     widget.controls.certainty.native.click()

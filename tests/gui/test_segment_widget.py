@@ -301,3 +301,36 @@ def test_groups_have_no_network_to_keep(widget: SegmentWidget, image: Image, fin
     finish(widget.start())
     assert not widget.keep_button.visible
     assert widget.keep_network() is None
+
+
+def test_strokes_that_are_no_longer_chosen_do_not_count(
+    widget: SegmentWidget, image: Image, qtbot: QtBot, finish: Wait
+) -> None:
+    strokes = widget.add_scribbles()
+    run = finish(widget.start())
+    widget.scribbles.value = None
+    strokes.data_setitem((np.full(9, 20), np.arange(10, 19)), 1)
+    qtbot.wait(150)
+    assert not run.running
+    widget.scribbles.value = strokes
+    qtbot.waitUntil(lambda: run.running, timeout=5000)
+    finish(run)
+
+
+def test_a_dock_that_is_gone_is_called_by_nothing(
+    widget: SegmentWidget, viewer: ViewerModel, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = viewer.add_image(image.data)
+    viewer.layers.remove(other)
+    calls = []
+    monkeypatch.setattr(type(widget.controls), "refresh", lambda controls: calls.append(controls))
+    other.name = "gone"
+    assert not calls
+    viewer.layers.selection.active = None
+    viewer.layers.selection.active = image
+    assert calls
+    widget._let_go()
+    calls.clear()
+    viewer.layers.selection.active = None
+    image.name = "still there"
+    assert not calls

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import gc
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -10,8 +13,11 @@ from napari.layers import Image, Labels
 from pytestqt.qtbot import QtBot
 
 import napari_dfc as dfc
-from napari_dfc.gui.layers import METADATA_KEY
+from napari_dfc.gui.colors import class_names
+from napari_dfc.gui.layers import METADATA_KEY, image_plane
 from napari_dfc.gui.live_run import LiveRun
+from napari_dfc.gui.outcome import Outcome
+from napari_dfc.gui.own_layer import OwnLayer
 from napari_dfc.gui.studio import Studio
 
 Wait = Callable[[LiveRun], LiveRun]
@@ -203,3 +209,109 @@ def test_running_again_says_which_layer_is_missing(studio: Studio, image: Image,
     image.name = "renamed"
     with pytest.raises(ValueError, match="called “cells”, which is not there"):
         studio.run_again(run.layer)
+
+
+def test_a_run_started_meanwhile_has_no_earlier_result(
+    studio: Studio, image: Image, viewer: ViewerModel, filled: Wait, finish: Wait
+) -> None:
+    filled(studio.segment(image, settings=CLUSTERS.change(max_iterations=100_000, min_labels=1)))
+    other = viewer.add_image(image.data[:40, :50], name="other")
+    run = finish(studio.segment(other, settings=CLUSTERS))
+    assert not studio.can_undo
+    assert run.layer.data.shape == (40, 50)
+
+
+def test_while_an_earlier_result_is_shown_nothing_is_done_with_the_latest(
+    studio: Studio, image: Image, qtbot: QtBot, finish: Wait
+) -> None:
+    strokes = strokes_over(studio, image, FIRST, SECOND)
+    run = finish(studio.segment(image, strokes, settings=CLUSTERS.change(restrict_to_scribbles=False)))
+    paint(strokes, *THIRD)
+    qtbot.waitUntil(lambda: run.running, timeout=5000)
+    finish(run)
+    studio.show_count(next(count for count in studio.counts if count != run.result.n_labels))
+    studio.undo()
+    assert studio.count is None
+    for action in (studio.next_spot, studio.show_confidence, studio.segment_all_planes):
+        with pytest.raises(ValueError, match="an earlier result is shown; press Redo before you"):
+            action()
+    studio.redo()
+    assert studio.count == run.result.n_labels == len(np.unique(run.layer.data))
+
+
+def test_spots_are_searched_once_and_those_of_an_earlier_result_are_dropped(
+    studio: Studio, image: Image, sayings: list[str], qtbot: QtBot, finish: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strokes = strokes_over(studio, image, FIRST, SECOND)
+    run = finish(studio.segment(image, strokes, settings=GROUPS))
+    search, going_on, searched = dfc.Segmentation.uncertain_spots, threading.Event(), []
+
+    def slow_search(result: dfc.Segmentation, **options: Any) -> Any:
+        going_on.wait(30)
+        found = search(result, **options)
+        searched.append(result)
+        return found
+
+    monkeypatch.setattr(dfc.Segmentation, "uncertain_spots", slow_search)
+    studio.next_spot()
+    studio.next_spot()
+    paint(strokes, *THIRD)
+    qtbot.waitUntil(lambda: run.running, timeout=5000)
+    finish(run)
+    before = len(sayings)
+    going_on.set()
+    qtbot.waitUntil(lambda: bool(searched) and studio._searched is None, timeout=10_000)
+    assert len(searched) == 1
+    assert not any("pixels here" in words for words in sayings[before:])
+    studio.next_spot()
+    qtbot.waitUntil(lambda: any("pixels here" in words for words in sayings[before:]), timeout=10_000)
+
+
+def test_names_of_groups_are_forgotten_where_numbers_become_painted_classes(
+    studio: Studio, image: Image, qtbot: QtBot, finish: Wait
+) -> None:
+    strokes = strokes_over(studio, image)
+    run = finish(studio.segment(image, strokes, settings=GROUPS))
+    outcome = Outcome(run.layer)
+    one, two, three = outcome.numbers[:3]
+    outcome.rename(one, "cytoplasm")
+    outcome.rename(three, "kept")
+    outcome.lock(three)
+    outcome.measure()
+    outcome.merge(one, two)
+    paint(strokes, *FIRST)
+    paint(strokes, *SECOND)
+    qtbot.waitUntil(lambda: run.running, timeout=5000)
+    finish(run)
+    painted = run.layer.data.copy()
+    names = class_names(run.layer, [one, three])
+    assert names == {one: f"class {one}", three: "kept"}
+    assert list(run.layer.features.columns) == ["index", "class"]  # no measures
+    assert outcome.undo() == ""  # what it would put back was of the labels before
+    np.testing.assert_array_equal(run.layer.data, painted)
+    outcome.rename(one, "nuclei")
+    paint(strokes, *THIRD)
+    qtbot.waitUntil(lambda: run.running, timeout=5000)
+    finish(run)
+    assert class_names(run.layer, [one]) == {one: "nuclei"}  # the same class, with one more
+    outcome.let_go()
+
+
+def test_a_result_follows_its_image_also_after_another_run(
+    studio: Studio, image: Image, viewer: ViewerModel, finish: Wait
+) -> None:
+    first = finish(studio.segment(image, settings=CLUSTERS)).layer
+    finish(studio.segment(image, settings=CLUSTERS))
+    gc.collect()
+    image.scale = (3, 2)
+    np.testing.assert_allclose(first.scale, (3, 2))
+
+
+def test_a_layer_s_follower_goes_with_it(image: Image, viewer: ViewerModel) -> None:
+    layer = Labels(np.zeros(image.data.shape[:2], np.uint8))
+    follower = ref(OwnLayer(layer, image_plane(image)))
+    gc.collect()
+    assert follower() is not None
+    del layer
+    gc.collect()
+    assert follower() is None

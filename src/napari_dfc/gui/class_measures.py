@@ -12,14 +12,13 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_dfc.gui.layers import METADATA_KEY
-from napari_dfc.gui.notes import note, noted
+from napari_dfc.gui.notes import forget_measures, note, noted
 from napari_dfc.gui.pixel_grid import PixelGrid, channels_under
 from napari_dfc.regions import class_objects, measure_regions
 
 __all__ = [
     "Measuring",
     "Splitting",
-    "forget_measures",
     "measures_of",
     "new_objects_layer",
     "show_measures",
@@ -47,7 +46,8 @@ class Measuring:
     def measure(self, labels: Any) -> dict[str, NDArray[Any]]:
         """Columns by their titles, first the regions' numbers as ``index``; touches no layer."""
         channels = {name: np.asarray(data[index]) for name, (data, index) in self.channels.items()}
-        found = measure_regions(np.asarray(labels), channels, pixel_area=self.grid.area, to_world=self.grid.to_world)
+        still = np.array(labels)  # which nobody paints in meanwhile
+        found = measure_regions(still, channels, pixel_area=self.grid.area, to_world=self.grid.to_world)
         titles = {"label": "index", "area": self.grid.area_title}
         titles |= {f"centroid-{axis}": f"centroid {name}" for axis, name in enumerate(self.grid.axes)}
         return {titles.get(name, name): column for name, column in found.items()}
@@ -79,7 +79,7 @@ class Splitting:
 
     def objects(self) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
         """The objects and their measures; touches no layer."""
-        labels = np.asarray(self.labels)
+        labels = np.array(self.labels)
         found = class_objects(
             labels,
             self.number,
@@ -157,11 +157,3 @@ def measures_of(layer: Labels) -> dict[str, dict[int, float]]:
         return {}
     numbers = layer.features["index"].tolist()
     return {title: dict(zip(numbers, layer.features[title].tolist(), strict=True)) for title in titles}
-
-
-def forget_measures(layer: Labels) -> None:
-    """Take measures out of a layer's features: its labels are no longer those that were measured."""
-    titles = noted(layer).get("measured", ())
-    if titles:
-        layer.features = layer.features.drop(columns=titles, errors="ignore")
-        note(layer, measured=[])

@@ -153,10 +153,10 @@ class ClassesWidget(LayerDock):
             self.say(str(error))
             return None
 
-        def take(measures: Any) -> None:
-            outcome.take_measures(measures)
+        def take(found: Any) -> None:
+            number = outcome.take_measures(found)
             self.say(
-                f"{len(measures['index'])} measured. Point at one in the image to read its measures in the status bar, "
+                f"{number} measured. Point at one in the image to read its measures in the status bar, "
                 "or save the table."
             )
 

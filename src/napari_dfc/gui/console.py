@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import napari
 from napari.layers import Image, Labels, Shapes
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 __all__ = ["segment_layer", "start"]
+
+#: The latest run on an image that was started here.
+_STARTED: WeakKeyDictionary[Image, ReferenceType[LiveRun]] = WeakKeyDictionary()
 
 
 def segment_layer(
@@ -136,7 +140,7 @@ def start(
     LiveRun
         ``stop()`` ends it and keeps what there is; ``layer`` is the preview and then the result; ``running`` and
         ``outcome`` say how it stands; ``follow(layer)`` takes strokes from a Labels layer, ``hold()`` and ``release()``
-        pause it, ``update()`` makes a single update.
+        pause it, ``update()`` makes a single update. It takes strokes until another run is started on the image.
 
     Raises
     ------
@@ -160,7 +164,13 @@ def start(
     others = [_find(viewer, other, Image) for other in channels]
     region = None if within is None else _find(viewer, within, (Labels, Shapes))
     where = displayed_plane(image, viewer.dims, channel_axis, _check_level(image, level))
-    return LiveRun(viewer, gather(where, strokes, others, viewer.dims.point, within=region), chosen, live=live)
+    inputs = gather(where, strokes, others, viewer.dims.point, within=region)
+    earlier = _STARTED[image]() if image in _STARTED else None
+    if earlier is not None:
+        earlier.unfollow()  # or each stroke would go on with both
+    run = LiveRun(viewer, inputs, chosen, live=live)
+    _STARTED[image] = ref(run)
+    return run
 
 
 def _find(viewer: ViewerModel, layer: Any, kind: Any) -> Any:

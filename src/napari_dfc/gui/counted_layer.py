@@ -11,9 +11,10 @@ from typing import Any
 from napari.layers import Labels
 from psygnal import Signal
 
-from napari_dfc.gui.class_measures import forget_measures, measures_of
+from napari_dfc.gui.class_measures import measures_of
 from napari_dfc.gui.colors import class_colors, class_names, hex_colors
-from napari_dfc.gui.notes import noted
+from napari_dfc.gui.layers import METADATA_KEY
+from napari_dfc.gui.notes import forget_measures, noted
 from napari_dfc.gui.pixel_grid import PixelGrid
 from napari_dfc.regions import class_table, count_pixels
 
@@ -73,7 +74,7 @@ class CountedLayer:
                 "viewer.add_labels(np.asarray(layer.data[0]))"
             )
         self.layer = layer
-        self._data = layer.data
+        self._data, self._record = layer.data, layer.metadata.get(METADATA_KEY)
         self._counts: dict[int, int] = {}
         self._version, self._counted = 0, -1
         self._quiet = False
@@ -185,7 +186,7 @@ class CountedLayer:
             self.take_counts(self.counting()())
 
     def _data_replaced(self) -> None:
-        """The layer was given another array."""
+        """The layer was given another array, or a run has written other labels into it."""
 
     def _take_paint(self, event: Any) -> None:
         """Something was painted by hand."""
@@ -195,8 +196,9 @@ class CountedLayer:
 
     def _look_again(self) -> None:
         """The labels may have changed."""
-        if self.layer.data is not self._data:
-            self._data = self.layer.data
+        data, record = self.layer.data, self.layer.metadata.get(METADATA_KEY)
+        if data is not self._data or record is not self._record:
+            self._data, self._record = data, record
             self._data_replaced()
         elif self._quiet:  # drawn anew because of an edit here, which says by itself whether labels changed
             return

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, Label, ProgressBar, PushButton
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QComboBox, QScrollArea, QWidget
 
@@ -65,6 +65,7 @@ class LayerDock(Container[Any]):
         self._viewer = viewer
         self.hint, self.status = Label(), Label()
         self._followed: list[tuple[Any, Callable[..., None]]] = []
+        self._followed_layers: list[Layer] = []
 
     @abstractmethod
     def refresh(self) -> None:
@@ -136,8 +137,9 @@ class LayerDock(Container[Any]):
 
     def _follow_layers(self) -> None:
         """Layers came, went or changed their order."""
-        for layer in self._viewer.layers:
-            self._unfollow_layer(layer)
+        self._unfollow_layers()
+        self._followed_layers = list(self._viewer.layers)
+        for layer in self._followed_layers:
             layer.events.name.connect(self.offer_layers)
             layer.events.data.connect(self.refresh)
             if isinstance(layer, Image):  # which may have other axes now
@@ -147,20 +149,21 @@ class LayerDock(Container[Any]):
         self.offer_layers()
         self.refresh()
 
-    def _unfollow_layer(self, layer: Any) -> None:
-        layer.events.name.disconnect(self.offer_layers)
-        layer.events.data.disconnect(self.refresh)
-        if isinstance(layer, Image):
-            layer.events.data.disconnect(self.offer_layers)
-        if isinstance(layer, Labels):
-            layer.events.labels_update.disconnect(self.refresh)
+    def _unfollow_layers(self) -> None:
+        for layer in self._followed_layers:
+            layer.events.name.disconnect(self.offer_layers)
+            layer.events.data.disconnect(self.refresh)
+            if isinstance(layer, Image):
+                layer.events.data.disconnect(self.offer_layers)
+            if isinstance(layer, Labels):
+                layer.events.labels_update.disconnect(self.refresh)
+        self._followed_layers = []
 
     def _let_go(self) -> None:
         for event, follow in self._followed:
             event.disconnect(follow)
         self._followed = []
-        for layer in self._viewer.layers:
-            self._unfollow_layer(layer)
+        self._unfollow_layers()
         self.let_go()
 
 

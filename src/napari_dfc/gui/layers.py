@@ -11,8 +11,9 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_dfc.gui.colors import colormap_of
-from napari_dfc.gui.notes import kept_labels
+from napari_dfc.gui.notes import forget_measures, forget_names, kept_labels
 from napari_dfc.gui.placement import axis_name, expand, full_resolution, level_data, level_grid, placement
+from napari_dfc.records import has_painted_classes
 
 if TYPE_CHECKING:
     from napari.components import Dims, ViewerModel
@@ -279,7 +280,17 @@ def finish_labels(
     colors: Mapping[int, Any] | None,
     metadata: Mapping[str, Any],
 ) -> None:
-    """Turn a preview into the result; without colors, it keeps those it has."""
+    """Turn a preview into the result; without colors, it keeps those it has.
+
+    Where the layer showed another result, what was measured of it is forgotten, and unless both have the same painted
+    classes the names as well.
+    """
+    before = layer.metadata.get(METADATA_KEY)
+    if before:
+        forget_measures(layer)
+        if not (has_painted_classes(before) and has_painted_classes(metadata)):
+            forget_names(layer)
+    layer.metadata = {**layer.metadata, METADATA_KEY: dict(metadata)}  # first: who follows the labels looks there
     fresh = kept_labels(layer, expand(plane, labels))
     if layer.data.dtype == fresh.dtype and layer.data.shape == fresh.shape:
         layer.data[...] = fresh  # setting the colormap shows it: once is enough
@@ -289,7 +300,6 @@ def finish_labels(
         layer.refresh(extent=False)
     else:
         layer.colormap = colormap_of(colors)
-    layer.metadata = {**layer.metadata, METADATA_KEY: dict(metadata)}
 
 
 def add_over(viewer: ViewerModel, layer: Labels, image: Image | Labels | None) -> None:

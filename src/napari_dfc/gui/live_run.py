@@ -80,6 +80,7 @@ class LiveRun(LayerRun):
         self._colored: tuple[int, ...] | None = None
         self._finished: dict[int, int] = {}  # the numbers of the last result, and those in its previews
         self._turn = 0  # grows with every change of the strokes
+        self._hear = lambda: self._wait_for_more()  # keeps this run as long as the strokes layer: a method would not
         super().__init__(viewer, inputs, settings)
         self.inputs: RunInputs = inputs
         if inputs.stroke_layer is not None:
@@ -96,7 +97,7 @@ class LiveRun(LayerRun):
         self._point = self.viewer.dims.point  # which plane of the strokes counts, wherever the sliders go
         if layer is not None:
             for event in self._events_of(layer):
-                event.connect(self._wait_for_more)
+                event.connect(self._hear)
             self._wait_for_more()
         self.changed.emit()
 
@@ -106,7 +107,7 @@ class LiveRun(LayerRun):
         self._waiting = None
         if self.strokes_layer is not None:
             for event in self._events_of(self.strokes_layer):
-                event.disconnect(self._wait_for_more)
+                event.disconnect(self._hear)
             self.strokes_layer = None
 
     def update(self, updates: int = 1) -> None:

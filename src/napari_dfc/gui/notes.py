@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dfc.edits import keep_locked
+from napari_dfc.gui.colors import set_class_names
 
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-__all__ = ["EDITS_KEY", "kept_labels", "note", "noted"]
+__all__ = ["EDITS_KEY", "forget_measures", "forget_names", "kept_labels", "note", "noted"]
 
 #: Where a layer keeps which classes are locked, what was painted by hand, and which features are measures.
 EDITS_KEY = "napari_dfc_edits"
@@ -27,6 +28,21 @@ def noted(layer: Labels) -> dict[str, Any]:
 def note(layer: Labels, **what: Any) -> None:
     """Keep something under `EDITS_KEY`."""
     layer.metadata = {**layer.metadata, EDITS_KEY: {**noted(layer), **what}}
+
+
+def forget_measures(layer: Labels) -> None:
+    """Take measures out of a layer's features: its labels are no longer those that were measured."""
+    titles = noted(layer).get("measured", ())
+    if titles:
+        layer.features = layer.features.drop(columns=titles, errors="ignore")
+        note(layer, measured=[])
+
+
+def forget_names(layer: Labels) -> None:
+    """Take the classes' names out of a layer's features: its numbers are other classes now, but for locked ones."""
+    if "class" in layer.features:
+        numbers = layer.features.get("index", range(len(layer.features)))
+        set_class_names(layer, dict.fromkeys(set(numbers) - set(noted(layer).get("locked", ())), ""))
 
 
 def kept_labels(layer: Labels, fresh: NDArray[Any]) -> NDArray[Any]:

@@ -14,14 +14,13 @@ from napari_dfc.edits import Edit, History, Replacement, keep_locked
 from napari_dfc.gui.class_measures import (
     Measuring,
     Splitting,
-    forget_measures,
     measures_of,
     new_objects_layer,
     show_measures,
 )
 from napari_dfc.gui.colors import class_colors, class_names, color_classes, set_class_names, to_rgba
 from napari_dfc.gui.counted_layer import CountedLayer
-from napari_dfc.gui.notes import note, noted
+from napari_dfc.gui.notes import forget_measures, note, noted
 from napari_dfc.legend import Legend, LegendEntry
 from napari_dfc.regions import write_columns
 
@@ -214,21 +213,31 @@ class Outcome(CountedLayer):
         splitting = self.splitting(number, min_size=min_size, fill_holes=fill_holes, each_plane=each_plane)
         return self.objects_layer(splitting, splitting.objects())
 
-    def measuring(self) -> Callable[[], dict[str, NDArray[Any]]]:
+    def measuring(self) -> Callable[[], tuple[int, dict[str, NDArray[Any]]]]:
         """What measures every region, to be called in any thread; `take_measures` takes what it returns."""
-        measuring, data = Measuring.of(self.layer, self.image), self.layer.data
-        return lambda: measuring.measure(data)
+        measuring, data, version = Measuring.of(self.layer, self.image), self.layer.data, self._version
+        return lambda: (version, measuring.measure(data))
 
-    def take_measures(self, measures: dict[str, NDArray[Any]]) -> None:
-        """Show measures in the layer's features."""
+    def take_measures(self, found: tuple[int, dict[str, NDArray[Any]]]) -> int:
+        """Show what `measuring` has found in the layer's features, and say of how many regions.
+
+        Raises
+        ------
+        ValueError
+            The labels have changed meanwhile.
+        """
+        version, measures = found
+        if version != self._version:
+            raise ValueError("the labels were changed while they were measured; measure again")
         with self._telling_once():
             show_measures(self.layer, measures)
+        return len(measures["index"])
 
     def measure(self) -> dict[str, NDArray[Any]]:
         """Measure every region into the layer's features: size, centroid and, with an image, intensities."""
-        measures = self.measuring()()
-        self.take_measures(measures)
-        return measures
+        found = self.measuring()()
+        self.take_measures(found)
+        return found[1]
 
     def table(self) -> dict[str, list[Any]]:
         """All that is known of the classes, as columns: number, name, pixels, area, share and what was measured."""

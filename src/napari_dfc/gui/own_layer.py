@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -12,6 +13,9 @@ from napari_dfc.gui.layers import ImagePlane
 from napari_dfc.gui.placement import placement
 
 __all__ = ["OwnLayer"]
+
+#: Each as long as its layer: napari itself keeps no object that has connected one of its methods.
+_KEPT: WeakKeyDictionary[Labels, OwnLayer] = WeakKeyDictionary()
 
 
 class OwnLayer:
@@ -25,11 +29,19 @@ class OwnLayer:
     """
 
     def __init__(self, layer: Labels, plane: ImagePlane) -> None:
-        self.layer = layer
+        self._layer = ref(layer)
         self._array = layer.data
         self._plane, self._placed = plane, placement(plane)
         for name in self._placed:
             getattr(plane.layer.events, name).connect(self._follow_image)
+        _KEPT[layer] = self
+
+    @property
+    def layer(self) -> Labels:
+        """The result layer."""
+        layer = self._layer()
+        assert layer is not None  # or there would be nobody to ask
+        return layer
 
     @property
     def is_intact(self) -> bool:

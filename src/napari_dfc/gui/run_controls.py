@@ -105,11 +105,13 @@ class RunControls(Container[Any]):
                     self.slider.value = counts.index(studio.count)
             self._history[0].value = f"{studio.count} labels"
         self.undo.enabled, self.redo.enabled = studio.can_undo, studio.can_redo
-        self.spot.enabled = self.certainty.enabled = self.python.enabled = self.command.enabled = done
+        self.python.enabled = self.command.enabled = done
+        latest = done and not studio.can_redo
+        self.spot.enabled = self.certainty.enabled = latest
         self._after.visible = run is not None
         stack = studio.stack_run is not None and studio.stack_run.running
         self.all_planes.visible = run is not None and bool(run.inputs.plane.position)
-        self.all_planes.enabled, self.all_planes.text = done or stack, "Stop all planes" if stack else ALL_PLANES
+        self.all_planes.enabled, self.all_planes.text = latest or stack, "Stop all planes" if stack else ALL_PLANES
         self.again.enabled = not running and self._selected_result() is not None
         self.draw(at_once=True)
 
@@ -123,9 +125,9 @@ class RunControls(Container[Any]):
 
     def _selected_result(self) -> Labels | None:
         layer = self._studio.viewer.layers.selection.active
-        if isinstance(layer, Labels) and "source" in layer.metadata.get(METADATA_KEY, {}):
-            return layer
-        return None
+        record = layer.metadata.get(METADATA_KEY, {}) if isinstance(layer, Labels) else {}
+        is_of_a_run = "source" in record and not {"training", "model"} & record.keys()  # rather than of a network
+        return layer if is_of_a_run else None
 
     def _set_live(self, live: bool) -> None:
         self._studio.live = live
@@ -190,8 +192,8 @@ class RunControls(Container[Any]):
         self.slider.changed.connect(self._slide)
         self.undo.changed.connect(studio.undo)
         self.redo.changed.connect(studio.redo)
-        self.spot.changed.connect(studio.next_spot)
-        self.certainty.changed.connect(studio.show_confidence)
+        self.spot.changed.connect(lambda: self._try(studio.next_spot))
+        self.certainty.changed.connect(lambda: self._try(studio.show_confidence))
         self.python.changed.connect(lambda: self._copy(studio.as_python, "napari's console"))
         self.command.changed.connect(lambda: self._copy(studio.as_command, "a terminal"))
         self.again.changed.connect(self._run_again)

@@ -168,9 +168,9 @@ class SegmentWidget(Dock):
 
     def _choose_strokes(self) -> None:
         """Strokes in another layer count from now on, where a run on this image has not been let go."""
-        run, layer = self.studio.run, self.scribbles.value
-        if run is not None and layer is not None and run.inputs.plane.layer is self.image.value:
-            run.follow(layer)
+        run = self.studio.run
+        if run is not None and run.inputs.plane.layer is self.image.value:
+            run.follow(self.scribbles.value)
         self.refresh()
 
     def refresh(self) -> None:
@@ -220,7 +220,7 @@ class SegmentWidget(Dock):
 
     def _has_network(self) -> bool:
         """Whether the last run's classes are those of a network, and not pieces by votes."""
-        result = None if self.run is None else self.run.result
+        result = None if self.run is None or self.studio.can_redo else self.run.result
         return result is not None and result.record["result"]["split_into"] == "clusters"
 
     # ------------------------------------------------------------------ what is offered
@@ -264,9 +264,8 @@ class SegmentWidget(Dock):
         self.scribbles.changed.connect(self._choose_strokes)
         self.studio.changed.connect(self._follow_studio)
         self.studio.said.connect(self.say)
-        self._viewer.layers.selection.events.active.connect(self.controls.refresh)
         self.keep_button.changed.connect(self.keep_network)
         self.new_scribbles.changed.connect(self.add_scribbles)
-        self.follow_viewer()
+        self.follow_viewer(self._viewer.layers.selection.events.active)
         buttons = {"run": self.start_button, "stop": self.stop_button, **self.controls.with_shortcuts}
         shortcuts_of(self._viewer).open(self, buttons)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_dfc.gui.live_run import LiveRun
+    from napari_dfc.gui.stack_run import StackRun
     from napari_dfc.result import Segmentation
     from napari_dfc.uncertainty import Spot
 
@@ -78,9 +79,11 @@ class Studio(Steering):
         self._results = Results()
         self._wanted_count: int | None = None
         self._spots: list[Spot] = []
+        self._searched: Segmentation | None = None  # for spots, just now
         self._kept: Segmentation | None = None
 
     def _start(self, inputs: RunInputs, settings: Settings, scribbles: Labels | None) -> LiveRun:
+        self.let_go()  # which keeps what the run before has made, among that run's results
         self._results, self._wanted_count, self._kept, self._spots = Results(), None, None, []
         return super()._start(inputs, settings, scribbles)
 
@@ -141,17 +144,13 @@ class Studio(Steering):
         ValueError
             Another count, or no result.
         """
-        run = self.run
-        if run is None or run.result is None or self.running:
-            raise ValueError("there is no result to choose label counts of; segment an image first")
-        if self.can_redo:
-            raise ValueError("an earlier result is shown; press Redo before you choose a label count")
-        labels = run.result.history.at(count)
+        run, result = self._latest("choose a label count")
+        labels = result.history.at(count)
         with run.writing() as (layer, *_):
             show_labels(layer, run.inputs.plane, labels)
         self._count = count
         kept = dict(layer.metadata.get(METADATA_KEY, {}))
-        kept["result"] = {**kept.get("result", {}), "shown": None if count == run.result.n_labels else count}
+        kept["result"] = {**kept.get("result", {}), "shown": None if count == result.n_labels else count}
         layer.metadata = {**layer.metadata, METADATA_KEY: kept}
         self.changed.emit()
 
@@ -198,25 +197,52 @@ class Studio(Steering):
                 finish_labels(layer, run.inputs.plane, earlier.labels, colors=colors, metadata=metadata)
         except ValueError as error:
             self.said.emit(f"Not shown: {error}.")
+        else:
+            self._count = None if self.can_redo or run.result is None else run.result.n_labels
+            self._spots = []
         self.changed.emit()
+
+    def _latest(self, purpose: str) -> tuple[LiveRun, Segmentation]:
+        """The run and its result; ValueError, which says what to do, where another one is shown, or none."""
+        run = self.run
+        if run is None or run.result is None or self.running:
+            raise ValueError(f"there is no result yet; segment an image before you {purpose}")
+        if self.can_redo:
+            raise ValueError(f"an earlier result is shown; press Redo before you {purpose}")
+        return run, run.result
+
+    def _is_latest(self, result: Segmentation) -> bool:
+        """Whether what was found out about a result is still of use."""
+        is_there = self._is_followed and self.run is not None and self.run.result is result
+        return is_there and not (self.running or self.can_redo)
+
+    def segment_all_planes(self) -> StackRun:  # noqa: D102 - as in Steering
+        self._latest("segment all planes")
+        return super().segment_all_planes()
 
     # ------------------------------------------------------------------ where a stroke helps
 
     def next_spot(self) -> None:
-        """Move the camera to the region whose labels are least certain, then to the next one, with the brush ready."""
-        run = self.run
-        if run is None or run.result is None or self.running:
-            self.said.emit("Segment an image first; then this shows where a stroke helps most.")
-            return
+        """Move the camera to the region whose labels are least certain, then to the next one, with the brush ready.
+
+        Raises
+        ------
+        ValueError
+            No result, or an earlier one is shown.
+        """
+        run, result = self._latest("look for uncertain spots")
         if self._spots:
             self._go_to_spot()
             return
+        if self._searched is result:
+            return
         from napari_dfc.gui.background import Refusal, in_background
 
-        result, painted = run.result, run.inputs.strokes
+        self._searched, painted = result, run.inputs.strokes
 
         def found(spots: list[Spot] | Refusal) -> None:
-            if run is not self.run or self.running or not self._is_followed:
+            self._searched = None
+            if not self._is_latest(result):
                 return
             if isinstance(spots, Refusal):
                 self.said.emit(f"Not found: {spots.reason}")
@@ -243,19 +269,22 @@ class Studio(Steering):
         self.said.emit(f"About {spot.score:.0f} pixels here may have a wrong label: paint what it is. {more}")
 
     def show_confidence(self) -> None:
-        """Add an image layer of how far each pixel's label lies above the second: 0 a coin toss, 1 certain."""
-        run = self.run
-        if run is None or run.result is None:
-            self.said.emit("Segment an image first; then this shows how certain its labels are.")
-            return
+        """Add an image layer of how far each pixel's label lies above the second: 0 a coin toss, 1 certain.
+
+        Raises
+        ------
+        ValueError
+            No result, or an earlier one is shown.
+        """
+        run, result = self._latest("look at how certain labels are")
         from napari_dfc.gui.background import Refusal, in_background
 
-        result, plane = run.result, run.inputs.plane
+        plane = run.inputs.plane
 
         def show(margin: NDArray[Any] | Refusal) -> None:
             if isinstance(margin, Refusal):
                 self.said.emit(f"Not found: {margin.reason}")
-            elif plane.layer in self.viewer.layers:
+            elif plane.layer in self.viewer.layers and self._is_latest(result):
                 self.viewer.add_layer(new_image_layer(plane, margin, f"{plane.layer.name} certainty"))
 
         in_background(lambda: result.margin, show)
