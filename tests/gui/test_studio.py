@@ -224,9 +224,9 @@ def test_a_run_started_meanwhile_has_no_earlier_result(
 def test_while_an_earlier_result_is_shown_nothing_is_done_with_the_latest(
     studio: Studio, image: Image, qtbot: QtBot, finish: Wait
 ) -> None:
-    strokes = strokes_over(studio, image, FIRST, SECOND)
-    run = finish(studio.segment(image, strokes, settings=CLUSTERS.change(restrict_to_scribbles=False)))
-    paint(strokes, *THIRD)
+    strokes = strokes_over(studio, image, FIRST)
+    run = finish(studio.segment(image, strokes, settings=GROUPS))
+    paint(strokes, FIRST[0], 50, 40)
     qtbot.waitUntil(lambda: run.running, timeout=5000)
     finish(run)
     studio.show_count(next(count for count in studio.counts if count != run.result.n_labels))
