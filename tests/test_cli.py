@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -335,6 +336,7 @@ def test_demo_without_a_display_writes_files_and_says_where(tmp_path: Path, monk
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("napari_dfc.cli.Settings", partial(dfc.Settings.from_preset, "fast", max_iterations=5))
     result = call("demo")
     assert result.exit_code == 0, result.output
     labels = tmp_path / "napari-dfc-demo" / "stained_tissue_labels.tif"

@@ -376,7 +376,7 @@ def test_cuda_memory_is_free_after_a_run() -> None:
 
 def test_a_run_above_its_memory_limit_learns_from_crops_and_says_so() -> None:
     image = read_sample("stained_tissue").image
-    settings = {"split_into": "clusters", "max_iterations": 12, "memory_limit": 0.1, "n_channels": 400, "n_conv": 1}
+    settings = {"split_into": "clusters", "max_iterations": 6, "memory_limit": 0.1, "n_channels": 400, "n_conv": 1}
     result = dfc.segment(image, preset="fast", **settings)
     assert result.plan.n_crops > 1
     assert result.labels.shape == image.shape[:2]
@@ -457,8 +457,8 @@ def test_last_map_of_a_run_with_crops_is_the_result_whatever_its_count() -> None
     image = read_sample("stained_tissue").image
     strokes = np.zeros(image.shape[:2], dtype=np.uint8)
     strokes[100, 10:20], strokes[20, 20:90], strokes[200, 300] = 1, 2, 3
-    for seed in range(3):
-        settings = dfc.Settings(memory_limit=0.1, n_channels=200, n_conv=1, max_iterations=9, seed=seed)
+    for seed in range(2):
+        settings = dfc.Settings(memory_limit=0.1, n_channels=200, n_conv=1, max_iterations=6, seed=seed)
         run = Run(image, scribbles=strokes, settings=settings)
         last = list(run)[-1]
         result = run.result()
