@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Plane", "Window", "channels_differ", "prepare", "prepare_alike"]
+__all__ = ["Plane", "Window", "channels_differ", "prepare", "prepare_alike", "prepare_part"]
 
 #: Percentiles of a channel that its scaling maps to 0 and 1.
 PERCENTILES = (0.1, 99.9)
@@ -58,6 +58,16 @@ class Window:
         whole = np.zeros(self.shape, values.dtype) if outside == 0 else np.full(self.shape, outside, values.dtype)
         whole[self.rows, self.columns] = values
         return whole
+
+    def as_list(self) -> list[list[int]]:
+        """First row and the one after the last, the same of the columns, and the shape: for a record."""
+        return [[self.rows.start, self.rows.stop], [self.columns.start, self.columns.stop], list(self.shape)]
+
+    @classmethod
+    def of_list(cls, numbers: Sequence[Sequence[int]]) -> Window:
+        """What `as_list` was made of."""
+        rows, columns, shape = numbers
+        return cls(slice(*rows), slice(*columns), (shape[0], shape[1]))
 
 
 @dataclass(frozen=True)
@@ -175,6 +185,42 @@ def prepare(
     elif len(constants[0]) != len(raw.channels):
         raise ValueError(channels_differ(len(raw.channels), len(constants[0])))
     return _scaled(raw, constants, dtype)
+
+
+def prepare_part(
+    image: ArrayLike | tuple[ArrayLike, ...], mask: NDArray[np.bool_], scaling: str = "percentile"
+) -> Plane:
+    """As `prepare` with ``cut=True``, for an image of which no more is there than the rectangle around the mask.
+
+    Parameters
+    ----------
+    image
+        As in `prepare`, the part alone.
+    mask : (H, W) ndarray of bool
+        Of the whole.
+    scaling
+        As in `prepare`.
+
+    Returns
+    -------
+    Plane
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `prepare`.
+
+    Examples
+    --------
+    >>> image, mask = np.arange(12).reshape(3, 4), np.zeros((3, 4), dtype=bool)
+    >>> mask[1:, 2] = True
+    >>> part, whole = prepare_part(image[1:, 2:3], mask), prepare(image, mask=mask, cut=True)
+    >>> part.sha256 == whole.sha256, part.window == whole.window
+    (True, True)
+    """
+    window = Window.around(mask)
+    plane = prepare(image, mask=mask if window is None else window.cut(mask), scaling=scaling)
+    return replace(plane, window=window)
 
 
 def prepare_alike(

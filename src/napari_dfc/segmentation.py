@@ -67,7 +67,7 @@ class Run:
     Parameters
     ----------
     image, scribbles, mask, channel_axis
-        As in `segment`; a `Plane` is an image that is prepared already, with its mask.
+        As in `segment`; a `Plane` is an image that is prepared already, with its mask, and `mask` is for the record.
     settings : Settings, optional
         The default preset by default.
     name : str
@@ -110,13 +110,12 @@ class Run:
         spare_a_core: bool = False,
     ) -> None:
         self.settings = settings or Settings()
-        self._mask: str | None = None  # for the record
         if isinstance(image, images.Plane):
             self.plane = image
         else:
             scaling = self.settings.input_scaling
             self.plane = images.prepare(image, channel_axis=channel_axis, mask=mask, scaling=scaling, cut=True)
-            self._mask = None if mask is None else pack_mask(np.asarray(mask))
+        self._mask = None if mask is None else pack_mask(np.asarray(mask))  # for the record
         given = scribbles if isinstance(scribbles, Mapping) or scribbles is None else {0: scribbles}
         schedule = {} if given is None else check_arrivals(given)
         for number, arrival in schedule.items():

@@ -13,7 +13,7 @@ import napari_dfc as dfc
 from napari_dfc.gui.layers import METADATA_KEY, ImagePlane, image_plane
 from napari_dfc.gui.live_run import LiveRun
 from napari_dfc.gui.region import region_mask
-from napari_dfc.gui.segment_widget import SegmentWidget
+from napari_dfc.gui.segment_widget import ON_SCREEN, SegmentWidget
 from napari_dfc.gui.studio import Studio
 
 Wait = Callable[[LiveRun], LiveRun]
@@ -201,7 +201,7 @@ def test_the_dock_offers_regions_and_says_what_is_missing(
 ) -> None:
     widget = SegmentWidget(viewer)
     qtbot.addWidget(widget.native)
-    assert list(widget.within.choices) == [None, roi]
+    assert list(widget.within.choices) == [None, ON_SCREEN, roi]
     assert widget.within.value is None
     for name, value in {"max_iterations": 4, "n_channels": 12, "split_into": "clusters"}.items():
         widget.form.control(name).value = value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from napari.layers import Image, Labels
 from scipy.spatial.transform import Rotation
 
 import napari_dfc as dfc
-from napari_dfc.gui.alignment import aligned_index
+from napari_dfc.gui.alignment import aligned_index, strokes_over
 from napari_dfc.gui.layer_planes import LayerPlanes
 from napari_dfc.gui.layers import (
     ImagePlane,
@@ -29,6 +29,7 @@ from napari_dfc.gui.layers import (
 )
 from napari_dfc.gui.live_run import LiveRun
 from napari_dfc.gui.region import region_mask
+from napari_dfc.images import Window
 
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
 
@@ -43,20 +44,33 @@ quick = settings(
 
 @dataclass
 class Scene:
-    """An image in a viewer, and where its channels are; every pixel has a value of its own, the same in each."""
+    """An image in a viewer, and where its channels are; every pixel has a value of its own, the same in each.
+
+    The plane may be cut to a part, as one that is on screen is.
+    """
 
     viewer: ViewerModel
     layer: Image
     channel_axis: int | None
     level: int
+    cut: tuple[float, float, float, float] | None = None
 
     def plane(self) -> ImagePlane:
         """What the viewer displays of it; an example where no plane is displayed is none."""
         try:
-            return displayed_plane(self.layer, self.viewer.dims, self.channel_axis, self.level)
+            plane = displayed_plane(self.layer, self.viewer.dims, self.channel_axis, self.level)
         except ValueError:
             assume(False)
             raise
+        if self.cut is None:
+            return plane
+        top, bottom = sorted(
+            int(place * length) for place, length in zip(self.cut[:2], plane.shape[:1] * 2, strict=True)
+        )
+        left, right = sorted(
+            int(place * length) for place, length in zip(self.cut[2:], plane.shape[1:] * 2, strict=True)
+        )
+        return replace(plane, window=Window(slice(top, bottom + 1), slice(left, right + 1), plane.shape))
 
     def values(self, plane: ImagePlane) -> np.ndarray:
         """Of a plane's pixels, (H, W)."""
@@ -131,7 +145,16 @@ def scenes(draw: st.DrawFn, levels: bool = False) -> Scene:
     viewer.dims.order = draw(st.permutations(range(viewer.dims.ndim)))
     for axis, n_steps in enumerate(viewer.dims.nsteps):
         viewer.dims.set_current_step(axis, draw(st.integers(0, max(n_steps - 1, 0))))
-    return Scene(viewer, layer, channel_axis, draw(st.integers(0, n_levels - 1)))
+    share = st.floats(0, 0.999)
+    cut = draw(st.one_of(st.none(), st.tuples(share, share, share, share)))
+    return Scene(viewer, layer, channel_axis, draw(st.integers(0, n_levels - 1)), cut)
+
+
+def in_whole(plane: ImagePlane, row: int, column: int) -> tuple[int, int]:
+    """A pixel's row and column in the plane that was not cut."""
+    return (
+        (row, column) if plane.window is None else (row + plane.window.rows.start, column + plane.window.columns.start)
+    )
 
 
 def some_pixels(draw: st.DrawFn, plane: ImagePlane) -> list[tuple[int, int]]:
@@ -165,7 +188,7 @@ def test_a_pixel_of_the_result_has_the_place_of_the_pixel_it_came_from(data: st.
     steps = 1 / np.array(scene.layer.level_shapes[plane.level]) * scene.layer.level_shapes[0] if levels else 1
     for row, column in some_pixels(data.draw, plane):
         pixel = np.array([plane.position.get(axis, 0) for axis in range(scene.layer.ndim)], dtype=float)
-        pixel[list(plane.axes)] = row, column
+        pixel[list(plane.axes)] = in_whole(plane, row, column)
         fine = (pixel + 0.5) * steps - 0.5  # napari draws all levels with the same borders
         world = np.asarray(scene.layer.data_to_world(fine))
         found = layer.data_to_world(index_in(layer, plane, row, column))
@@ -204,6 +227,9 @@ def test_strokes_and_regions_over_a_plane_are_found_there(data: st.DataObject, l
     found = strokes.data[aligned_index(strokes, plane, scene.viewer.dims.point)]
     np.testing.assert_array_equal(found, painted)
     np.testing.assert_array_equal(region_mask(strokes, plane, scene.viewer.dims.point), painted > 0)
+    whole = new_scribbles_layer(plane.whole, "strokes")
+    assert show_labels(whole, plane.whole, (scene.values(plane.whole) % 3 == 1).astype(np.uint8))
+    np.testing.assert_array_equal(strokes_over(whole, plane, scene.viewer.dims.point), painted)
 
 
 @quick

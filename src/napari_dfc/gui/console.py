@@ -12,6 +12,7 @@ from napari.layers import Image, Labels, Shapes
 from napari_dfc.gui.inputs import gather
 from napari_dfc.gui.layers import displayed_plane, image_plane, new_labels_layer
 from napari_dfc.gui.live_run import LiveRun
+from napari_dfc.gui.screen import chosen_plane, displayed_level
 from napari_dfc.settings import DEFAULT_PRESET, Settings
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def segment_layer(
     channel_axis: int | None = None,
     plane: Sequence[int] | None = None,
     within: Labels | Shapes | None = None,
-    level: int = 0,
+    level: int | None = 0,
     preset: str = DEFAULT_PRESET,
     **settings: Any,
 ) -> Labels:
@@ -52,8 +53,8 @@ def segment_layer(
         the plane that the current viewer displays.
     within : napari.layers.Labels or Shapes, optional
         Only what is painted or drawn in it is segmented; the rest has the label 0. It may lie in the world as it likes.
-    level : int
-        Of a multiscale layer: at which resolution, 0 the finest.
+    level : int or None
+        Of a multiscale layer: at which resolution, 0 the finest, None the one that is displayed now.
     preset : {"paper", "published", "fast", "balanced", "accurate"}
         The settings to start from.
     **settings
@@ -114,7 +115,8 @@ def start(
     channels: Sequence[Image | str] = (),
     channel_axis: int | None = None,
     within: Labels | Shapes | str | None = None,
-    level: int = 0,
+    level: int | None = 0,
+    on_screen: bool = False,
     live: bool = True,
     preset: str = DEFAULT_PRESET,
     **settings: Any,
@@ -134,6 +136,8 @@ def start(
         Whether strokes that are painted in the scribbles layer while it runs, or later, take effect at once.
     channels, channel_axis, within, level, preset, **settings
         As in `segment_layer`.
+    on_screen : bool
+        Only what of the plane is on screen now is segmented.
 
     Returns
     -------
@@ -163,7 +167,7 @@ def start(
     strokes = None if scribbles is None else _find(viewer, scribbles, Labels)
     others = [_find(viewer, other, Image) for other in channels]
     region = None if within is None else _find(viewer, within, (Labels, Shapes))
-    where = displayed_plane(image, viewer.dims, channel_axis, _check_level(image, level))
+    where = chosen_plane(viewer, image, channel_axis, _check_level(image, level), on_screen=on_screen)
     inputs = gather(where, strokes, others, viewer.dims.point, within=region)
     earlier = _STARTED[image]() if image in _STARTED else None
     if earlier is not None:
@@ -185,7 +189,8 @@ def _check_layer(layer: Any, kind: Any) -> Any:
     return layer
 
 
-def _check_level(layer: Image, level: int) -> int:
+def _check_level(layer: Image, level: int | None) -> int:
+    level = displayed_level(layer) if level is None else level
     n_levels = len(layer.data) if layer.multiscale else 1
     if not 0 <= level < n_levels:
         raise ValueError(f"level is {level}; “{layer.name}” has the levels 0 to {n_levels - 1}")

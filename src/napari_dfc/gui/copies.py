@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from napari_dfc import records
-from napari_dfc.gui.inputs import expression_of, inputs_of_record
+from napari_dfc.gui.inputs import RunInputs, inputs_of_record
 from napari_dfc.gui.layers import METADATA_KEY
+from napari_dfc.images import Window
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels
 
-__all__ = ["command_of", "python_of", "record_of"]
+__all__ = ["command_of", "expression_of", "python_of", "record_of"]
 
 
 def record_of(layer: Labels | None) -> dict[str, Any]:
@@ -43,8 +45,29 @@ def python_of(viewer: ViewerModel, layer: Labels | None) -> str:
     return records.as_python(record, expression_of(inputs_of_record(viewer, record, layer)))
 
 
+def expression_of(inputs: RunInputs) -> str:
+    """How napari's console calls the image, or the tuple of images, that a run took."""
+    n_of_plane = len(inputs.plane.indices)
+    names = [inputs.names[max(number - n_of_plane + 1, 0)] for number in range(len(inputs.images))]
+    parts = []
+    for name, (_, index) in zip(names, inputs.images, strict=True):
+        words = [_words(place) for place in index]
+        while words and words[-1] == ":":
+            words.pop()
+        call = f"viewer.layers[{json.dumps(name, ensure_ascii=False)}].data"
+        level = f"[{inputs.levels[name]}]" if name in inputs.levels else ""
+        parts.append(call + level + (f"[{', '.join(words)}]" if words else ""))
+    return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
+
+
+def _words(place: int | slice) -> str:
+    if isinstance(place, slice):
+        return ":" if place.start is None else f"{place.start}:{place.stop}"
+    return str(place)
+
+
 def command_of(viewer: ViewerModel, layer: Labels | None) -> str:
-    """A command line that writes the labels to a file.
+    """A command line that writes the labels to a file; those of a part of the image, to one as large as the image.
 
     Raises
     ------
@@ -59,4 +82,6 @@ def command_of(viewer: ViewerModel, layer: Labels | None) -> str:
         raise ValueError("the command line takes an image at its full resolution; copy as Python")
     name = source["layers"][0]
     found = next((each.source.path for each in viewer.layers if each.name == name), None)
+    if "window" in source:
+        record = records.in_whole(record, Window.of_list(source["window"]))
     return records.as_command(record, found or f"{name}.tif", f"{name}_labels.tif")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,14 +12,14 @@ from napari.layers import Image
 from numpy.typing import NDArray
 
 from napari_dfc.devices import Device, choose_device, load_torch, torch_is_loaded
-from napari_dfc.gui.alignment import aligned_index, scribble_plane
+from napari_dfc.gui.alignment import aligned_index, scribble_plane, strokes_over
 from napari_dfc.gui.colors import default_colors
 from napari_dfc.gui.layers import ImagePlane
-from napari_dfc.gui.placement import full_resolution, level_data
+from napari_dfc.gui.placement import level_data
 from napari_dfc.gui.region import region_mask
-from napari_dfc.images import Window
+from napari_dfc.images import Window, prepare_part
 from napari_dfc.memory import Plan, make_plan, wanted_factors
-from napari_dfc.records import mask_of, stopped_after
+from napari_dfc.records import mask_of, settings_of, stopped_after
 from napari_dfc.references import mosaic_places
 from napari_dfc.scribbles import pack, prepare
 from napari_dfc.settings import Settings
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from napari_dfc.result import Segmentation
     from napari_dfc.segmentation import Run
 
-__all__ = ["RunInputs", "TrainingInputs", "expression_of", "gather", "inputs_of_record", "source_of"]
+__all__ = ["RunInputs", "TrainingInputs", "gather", "inputs_of_record", "source_of"]
 
 #: Painted classes that a record may hold: more than a network has channels.
 MOST_CLASSES = 100_000
@@ -92,6 +91,11 @@ class RunInputs:
         return layer.ndim == len(self.plane.lengths) and any(level is self.images[0][0] for level in levels)
 
     @property
+    def is_partial(self) -> bool:
+        """Whether no more than a part of the plane is segmented."""
+        return self.plane.window is not None or self.mask is not None
+
+    @property
     def has_strokes(self) -> bool:
         """Whether classes are painted at the start."""
         if self.record is not None:
@@ -104,8 +108,9 @@ class RunInputs:
         return None if self.record is None else stopped_after(self.record)
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
-        """The image data, read now."""
-        return tuple(np.asarray(data[index]) for data, index in self.images)
+        """The image data, read now; of those with a region of interest, the rectangle around it."""
+        window = None if self.mask is None else Window.around(self.mask)
+        return tuple(np.asarray(data[index if window is None else _part(index, window)]) for data, index in self.images)
 
     @property
     def n_channels(self) -> int:
@@ -124,10 +129,14 @@ class RunInputs:
         from napari_dfc.replay import replayed_run
         from napari_dfc.segmentation import Run
 
+        image: Any = self.arrays()
+        if self.mask is not None:
+            kept = settings if self.record is None else settings_of(self.record)
+            image = prepare_part(image, self.mask, kept.input_scaling)
         if self.record is not None:
-            return replayed_run(self.record, self.arrays(), spare_a_core=True)
-        name, arrays = self.names[0], self.arrays()
-        return Run(arrays, scribbles=self.strokes, mask=self.mask, settings=settings, name=name, spare_a_core=True)
+            return replayed_run(self.record, image, mask=self.mask, spare_a_core=True)
+        name = self.names[0]
+        return Run(image, scribbles=self.strokes, mask=self.mask, settings=settings, name=name, spare_a_core=True)
 
     def colors(self, during: Mapping[int, int]) -> dict[int, Any]:
         """Colors by which each cluster keeps the look it had: its number is mapped to the one during the run."""
@@ -142,13 +151,26 @@ class RunInputs:
 
 def source_of(names: Sequence[str], plane: ImagePlane) -> dict[str, Any]:
     """Where in the layers of these names an image came from, in plain values."""
-    return {
+    found = {
         "layers": list(names),
         "axes": list(plane.axes),
         "position": {str(axis): index for axis, index in plane.position.items()},
         "channel_axis": plane.channel_axis,
         "level": plane.level,
     }
+    return found if plane.window is None else {**found, "window": plane.window.as_list()}
+
+
+def _part(index: tuple[int | slice, ...], window: Window) -> tuple[int | slice, ...]:
+    """What to index with to get the window of what an index gives."""
+    parts = iter((window.rows, window.columns))
+    found: list[int | slice] = []
+    for place in index:
+        if isinstance(place, slice):
+            part, first = next(parts), place.start or 0
+            place = slice(first + part.start, first + part.stop)
+        found.append(place)
+    return tuple(found)
 
 
 def gather(
@@ -203,9 +225,9 @@ def gather(
 
 def _painted(scribbles: Labels, plane: ImagePlane, point: Sequence[float], may_be_empty: bool) -> NDArray[Any] | None:
     if may_be_empty:
-        painted = np.asarray(full_resolution(scribbles)[aligned_index(scribbles, plane, point)])
-        return painted.copy() if painted.any() else None
-    return scribble_plane(scribbles, plane, point).copy()
+        painted = strokes_over(scribbles, plane, point)
+        return painted if painted.any() else None
+    return scribble_plane(scribbles, plane, point)
 
 
 def inputs_of_record(viewer: ViewerModel, record: Mapping[str, Any], result: Labels) -> RunInputs:
@@ -243,24 +265,14 @@ def inputs_of_record(viewer: ViewerModel, record: Mapping[str, Any], result: Lab
     if level and not (layers[0].multiscale and level < len(layers[0].data)):
         raise ValueError(f"“{layers[0].name}” has no such level of resolution as the one that was segmented")
     plane = ImagePlane(layers[0], (rows, columns), position, source["channel_axis"], level)
+    if "window" in source:
+        window = Window.of_list(source["window"])
+        if window.shape != plane.shape:
+            raise ValueError(f"“{layers[0].name}” has another size than the image that was segmented")
+        plane = replace(plane, window=window)
     found = gather(plane, None, layers[1:], viewer.dims.point)
     strokes = result if record["strokes"] else None
     return replace(found, record=record, stroke_layer=strokes, mask=mask_of(record))
-
-
-def expression_of(inputs: RunInputs) -> str:
-    """How napari's console calls the image, or the tuple of images, that a run took."""
-    n_of_plane = len(inputs.plane.indices)
-    names = [inputs.names[max(number - n_of_plane + 1, 0)] for number in range(len(inputs.images))]
-    parts = []
-    for name, (_, index) in zip(names, inputs.images, strict=True):
-        words = [":" if isinstance(place, slice) else str(place) for place in index]
-        while words and words[-1] == ":":
-            words.pop()
-        call = f"viewer.layers[{json.dumps(name, ensure_ascii=False)}].data"
-        level = f"[{inputs.levels[name]}]" if name in inputs.levels else ""
-        parts.append(call + level + (f"[{', '.join(words)}]" if words else ""))
-    return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
 
 
 @dataclass(frozen=True)

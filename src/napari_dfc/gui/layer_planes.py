@@ -73,13 +73,7 @@ class LayerPlanes:
 
     def arrays(self, plane: ImagePlane) -> tuple[NDArray[Any], ...]:
         """The channels of a plane, read now."""
-        places = [dict(plane.position)]
-        if plane.channel_axis is not None:
-            channels = range(self.data.shape[plane.channel_axis])
-            places = [{**plane.position, plane.channel_axis: channel} for channel in channels]
-        last = max((*plane.axes, *places[0]))
-        indices = (tuple(place.get(axis, slice(None)) for axis in range(last + 1)) for place in places)
-        return tuple(np.asarray(self.data[index]) for index in indices)
+        return tuple(np.asarray(self.data[index]) for index in plane.indices)
 
     def title(self, plane: ImagePlane) -> str:
         """The layer, and which of its planes."""

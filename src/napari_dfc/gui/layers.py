@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_dfc.gui.colors import colormap_of
 from napari_dfc.gui.notes import forget_measures, forget_names, kept_labels
 from napari_dfc.gui.placement import axis_name, expand, full_resolution, level_data, level_grid, placement
+from napari_dfc.images import Window
 from napari_dfc.records import has_painted_classes
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ __all__ = [
     "displayed_plane",
     "image_plane",
     "levels",
-    "look_at",
     "new_image_layer",
     "new_labels_layer",
     "new_scribbles_layer",
@@ -60,6 +60,8 @@ class ImagePlane:
         Of a multiscale layer; 0 is the finest.
     lengths : tuple of int
         Of the data's axes when the plane was made: the layer may be given other data at any time.
+    window : Window, optional
+        Where no more than a part of the plane is meant: rows, columns and shape are those of the part.
     """
 
     layer: Image
@@ -68,6 +70,7 @@ class ImagePlane:
     channel_axis: int | None = None
     level: int = 0
     lengths: tuple[int, ...] = ()
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         if not self.lengths:
@@ -87,18 +90,34 @@ class ImagePlane:
         return tuple(self._index({**self.position, self.channel_axis: channel}) for channel in range(length))
 
     def _index(self, position: Mapping[int, int]) -> tuple[int | slice, ...]:
-        return tuple(position.get(axis, slice(None)) for axis in range(len(self.lengths)))
+        places: dict[int, int | slice] = dict(position)
+        if self.window is not None:
+            places |= zip(self.axes, (self.window.rows, self.window.columns), strict=True)
+        return tuple(places.get(axis, slice(None)) for axis in range(len(self.lengths)))
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
+        if self.window is not None:
+            rows, columns = self.window.rows, self.window.columns
+            return rows.stop - rows.start, columns.stop - columns.start
         return self.lengths[self.axes[0]], self.lengths[self.axes[1]]
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Row and column of the first pixel in the whole plane."""
+        return (0, 0) if self.window is None else (self.window.rows.start, self.window.columns.start)
+
+    @property
+    def whole(self) -> ImagePlane:
+        """The plane without a window."""
+        return replace(self, window=None)
 
     def point(self, row: float, column: float) -> NDArray[np.float64]:
         """Where a pixel's center lies in the layer's data at full resolution, (N,)."""
         steps, first = level_grid(self.layer, self.level)
         place = np.array([self.position.get(axis, 0) for axis in range(self.layer.ndim)], dtype=float)
-        place[list(self.axes)] = row, column
+        place[list(self.axes)] = row + self.corner[0], column + self.corner[1]
         return first + steps * place
 
     def world(self, row: float, column: float) -> NDArray[np.float64]:
@@ -220,9 +239,11 @@ def new_labels_layer(
 def new_stack_labels_layer(plane: ImagePlane, dtype: Any, name: str, *, metadata: Mapping[str, Any]) -> Labels:
     """An empty Labels layer over all planes of an image layer that lie as this one does; `show_plane` fills it."""
     first = replace(plane, position=dict.fromkeys(plane.position, 0))
-    shape = list(plane.lengths[plane.channel_axis == 0 :])
+    shape = list(plane.lengths)
+    shape[plane.axes[0]], shape[plane.axes[1]] = plane.shape
     if plane.channel_axis is not None and plane.channel_axis > plane.axes[1]:
         shape[plane.channel_axis] = 1
+    shape = shape[plane.channel_axis == 0 :]
     kept = {METADATA_KEY: dict(metadata)}
     return Labels(np.zeros(shape, dtype=dtype), name=name, metadata=kept, **placement(first))
 
@@ -316,33 +337,6 @@ def levels(layer: Image | None) -> list[tuple[str, int]]:
         return []
     shapes = [level.shape[: layer.ndim][-2:] for level in layer.data]
     return [(f"{columns} x {rows} pixels", number) for number, (rows, columns) in enumerate(shapes)]
-
-
-def look_at(viewer: ViewerModel, plane: ImagePlane, pixel: tuple[int, int], extent: float) -> None:
-    """Move a viewer's sliders and camera to a pixel of a plane.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-    plane : ImagePlane
-    pixel : tuple of int
-        Row and column.
-    extent : float
-        How many pixels are to be seen across; where fewer are, these stay.
-    """
-    has_scene = hasattr(viewer, "scene")  # napari from 0.9 on
-    camera = viewer.scene.camera if has_scene else viewer.camera
-    canvas = viewer.canvas.size if has_scene else viewer._canvas_size
-    world, dims = plane.world(*pixel), viewer.dims
-    offset = dims.ndim - len(world)
-    for axis in plane.position:
-        dims.set_point(axis + offset, world[axis])
-    shown = [axis - offset for axis in dims.displayed]
-    center = np.array(camera.center, dtype=float)
-    center[-len(shown) :] = world[shown]
-    camera.center = tuple(center)
-    size = float(np.linalg.norm(plane.world(1, 1) - plane.world(0, 0))) / np.sqrt(2)  # of a pixel
-    camera.zoom = max(camera.zoom, min(canvas) / (extent * size))
 
 
 def channel_axes(layers: Sequence[Image]) -> list[tuple[str, int]]:

@@ -12,10 +12,9 @@ from napari.layers import Labels
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_dfc.gui.alignment import aligned_index
+from napari_dfc.gui.alignment import strokes_over
 from napari_dfc.gui.background import Progress, Refusal
 from napari_dfc.gui.layers import color_labels
-from napari_dfc.gui.placement import full_resolution
 from napari_dfc.gui.worker import LayerRun
 
 if TYPE_CHECKING:
@@ -177,7 +176,7 @@ class LiveRun(LayerRun):
             raise ValueError(f"the image “{plane.layer.name}” was deleted")
         if not self.inputs.is_there:
             raise ValueError(f"“{plane.layer.name}” holds another image now; press Run to segment that one")
-        painted = np.array(full_resolution(layer)[aligned_index(layer, plane, self._point)])
+        painted = strokes_over(layer, plane, self._point)
         if painted.any():
             return painted
         if self._sent is not None:

@@ -109,7 +109,7 @@ def _outlines(within: Shapes, plane: ImagePlane, point: Sequence[float]) -> Iter
         places = np.array([layer.world_to_data(each) for each in world])
         places = (places - first) / steps  # (K, N)
         if all((np.rint(places[:, axis]) == index).all() for axis, index in plane.position.items()):
-            yield places[:, list(plane.axes)], kind
+            yield places[:, list(plane.axes)] - plane.corner, kind
 
 
 def _add_ellipse(inside: NDArray[np.bool_], corners: NDArray[np.float64]) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["RunControls"]
 
 ALL_PLANES = "Segment all planes"
+WHOLE_PLANE = "Segment the whole plane"
 
 #: Least time between two drawings of the curves, in seconds.
 PLOT_INTERVAL = 0.5
@@ -77,6 +78,11 @@ class RunControls(Container[Any]):
             tooltip="Give every slice or time point the classes of this one: what was learned here is kept as a "
             "network and applied to all of them, into a new layer. Pressed again: stop, and keep those that are done.",
         )
+        self.whole_plane = PushButton(
+            text=WHOLE_PLANE,
+            tooltip="Give the rest of the image the classes of this part, at the same resolution: what was learned "
+            "here is kept as a network and applied to all of it, into a new layer. Pressed again: stop.",
+        )
         self.plot = CurvePlot()
         self._plotted = 0.0
         self._lay_out()
@@ -109,9 +115,15 @@ class RunControls(Container[Any]):
         latest = done and not studio.can_redo
         self.spot.enabled = self.certainty.enabled = latest
         self._after.visible = run is not None
-        stack = studio.stack_run is not None and studio.stack_run.running
+        applied = studio.stack_run if studio.stack_run is not None and studio.stack_run.running else None
+        stack, whole = applied is not None and applied.is_of_stack, applied is not None and not applied.is_of_stack
         self.all_planes.visible = run is not None and bool(run.inputs.plane.position)
         self.all_planes.enabled, self.all_planes.text = latest or stack, "Stop all planes" if stack else ALL_PLANES
+        self.whole_plane.visible = whole or (run is not None and run.inputs.is_partial)
+        self.whole_plane.enabled, self.whole_plane.text = (
+            latest or whole,
+            "Stop the whole plane" if whole else WHOLE_PLANE,
+        )
         self.again.enabled = not running and self._selected_result() is not None
         self.draw(at_once=True)
 
@@ -139,12 +151,14 @@ class RunControls(Container[Any]):
         else:
             self._studio.hold()
 
-    def _run_over_all(self) -> None:
-        stack = self._studio.stack_run
-        if stack is not None and stack.running:
-            stack.stop()
+    def _apply_to(self, stack: bool) -> None:
+        """Apply the result's network to all planes or to the whole plane, or stop that."""
+        studio = self._studio
+        applied = studio.stack_run
+        if applied is not None and applied.running and applied.is_of_stack == stack:
+            applied.stop()
         else:
-            self._try(self._studio.segment_all_planes)
+            self._try(studio.segment_all_planes if stack else studio.segment_whole_plane)
 
     def _slide(self, place: int) -> None:
         counts = self._studio.counts
@@ -181,7 +195,7 @@ class RunControls(Container[Any]):
         self._curves = Container(labels=False)
         self._curves.margins = (0, 0, 0, 0)
         self._curves.native.layout().addWidget(self.plot)
-        self._after = stacked([self._history, back, look, self.all_planes, self._curves, copy])
+        self._after = stacked([self._history, back, look, self.whole_plane, self.all_planes, self._curves, copy])
         self.extend([steer, self._after, self.again])
 
     def _connect(self) -> None:
@@ -197,4 +211,5 @@ class RunControls(Container[Any]):
         self.python.changed.connect(lambda: self._copy(studio.as_python, "napari's console"))
         self.command.changed.connect(lambda: self._copy(studio.as_command, "a terminal"))
         self.again.changed.connect(self._run_again)
-        self.all_planes.changed.connect(self._run_over_all)
+        self.all_planes.changed.connect(lambda: self._apply_to(stack=True))
+        self.whole_plane.changed.connect(lambda: self._apply_to(stack=False))

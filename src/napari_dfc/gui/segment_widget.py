@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Label, PushButton, Select
 from napari.layers import Labels, Shapes
+from qtpy.QtCore import QTimer
 
 from napari_dfc.gui.background import CancellableWorker, Refusal
 from napari_dfc.gui.dock import NO_IMAGE, Dock
 from napari_dfc.gui.form import SettingsForm, labeled, stacked
 from napari_dfc.gui.inputs import RunInputs, gather
-from napari_dfc.gui.layers import ImagePlane, channel_axes, displayed_plane, levels
+from napari_dfc.gui.layers import ImagePlane, channel_axes, levels
 from napari_dfc.gui.live_run import LiveRun
 from napari_dfc.gui.preferences import preferences, remember, starting_settings
 from napari_dfc.gui.run_controls import RunControls
+from napari_dfc.gui.screen import camera_of, chosen_plane
 from napari_dfc.gui.settings_files import SettingsFiles
 from napari_dfc.gui.shortcuts import shortcuts_of
 from napari_dfc.gui.studio import Studio
@@ -27,6 +29,15 @@ if TYPE_CHECKING:
     from napari_dfc.model import Model
 
 __all__ = ["SegmentWidget"]
+
+#: Among the layers that hold a region: the part of the image that is on screen.
+ON_SCREEN = "What is on screen"
+
+#: Among the levels: the one that napari displays.
+AS_DISPLAYED = -1
+
+#: Time without a further move after which the view counts as chosen, in milliseconds.
+VIEW_PAUSE = 150
 
 
 class SegmentWidget(Dock):
@@ -78,20 +89,23 @@ class SegmentWidget(Dock):
             label="Only within",
             choices=self._regions,
             nullable=True,
-            tooltip="A layer in which you drew rectangles, ellipses or polygons (Shapes), or painted (Labels): only "
-            "what lies in there is segmented, which is also faster. Optional.",
+            tooltip="A layer in which you drew rectangles, ellipses or polygons (Shapes), or painted (Labels), or "
+            "what you see of the image now: only this is segmented, which is faster. “Segment the whole plane” then "
+            "gives the rest of the image the same classes. Optional.",
         )
         self.level = ComboBox(
             label="Resolution",
             choices=self._levels,
             tooltip="Of an image that is kept at several resolutions, such as a whole slide: the one to segment. A "
-            "coarser one is faster and shows larger structures; the result lies over the image all the same.",
+            "coarser one is faster and shows larger structures; the result lies over the image all the same. "
+            "“As displayed” is the one that you see now, which changes as you zoom.",
         )
         self.new_scribbles = PushButton(
             text="New strokes layer",
             tooltip="Add an empty Labels layer over the image, ready to paint: one label number for each class.",
         )
         self.form = SettingsForm(starting_settings())
+        self._moves = 0
         self.studio = Studio(napari_viewer)
         self.studio.live = preferences().live
         self.files = SettingsFiles(self.form, self.studio)
@@ -114,8 +128,9 @@ class SegmentWidget(Dock):
             self.scribbles.value,
             channels=self._chosen_others(),
             channel_axis=self.channel_axis.value,
-            within=self.within.value,
-            level=self.level.value or 0,
+            within=self._region(),
+            level=self._level(),
+            on_screen=self._is_on_screen,
             settings=self.form.settings(),
         )
         remember(run.settings)
@@ -189,23 +204,36 @@ class SegmentWidget(Dock):
     def _channel_axes(self, _: Any = None) -> list[tuple[str, int]]:
         return channel_axes([] if self.image.value is None else [self.image.value])
 
-    def _regions(self, _: Any = None) -> list[Labels | Shapes]:
-        return [layer for layer in self._viewer.layers if isinstance(layer, Labels | Shapes)]
+    def _regions(self, _: Any = None) -> list[tuple[str, Any]]:
+        layers = [layer for layer in self._viewer.layers if isinstance(layer, Labels | Shapes)]
+        return [(ON_SCREEN, ON_SCREEN), *((layer.name, layer) for layer in layers)]
 
     def _levels(self, _: Any = None) -> list[tuple[str, int]]:
-        return levels(self.image.value)
+        found = levels(self.image.value)
+        return [*found, ("As displayed", AS_DISPLAYED)] if found else []
 
     # ------------------------------------------------------------------ what is chosen
 
     def _plane(self) -> ImagePlane:
         if self.image.value is None:
             raise ValueError(NO_IMAGE)
-        return displayed_plane(self.image.value, self._viewer.dims, self.channel_axis.value, self.level.value or 0)
+        kind = (self.channel_axis.value, self._level())
+        return chosen_plane(self._viewer, self.image.value, *kind, on_screen=self._is_on_screen)
+
+    @property
+    def _is_on_screen(self) -> bool:
+        return bool(self.within.value == ON_SCREEN)
+
+    def _region(self) -> Labels | Shapes | None:
+        return None if self._is_on_screen else self.within.value
+
+    def _level(self) -> int | None:
+        return None if self.level.value == AS_DISPLAYED else self.level.value or 0
 
     def _inputs(self) -> RunInputs:
         point = self._viewer.dims.point
         chosen = (self.scribbles.value, self._chosen_others(), point)
-        return gather(self._plane(), *chosen, within=self.within.value, may_be_empty=True)
+        return gather(self._plane(), *chosen, within=self._region(), may_be_empty=True)
 
     def _chosen_others(self) -> list[Image]:
         return [layer for layer in self.others.value if layer is not self.image.value]
@@ -213,10 +241,13 @@ class SegmentWidget(Dock):
     def _look_ahead(self) -> tuple[str, str]:
         """Why no run can start, in words, and what it will take; the one or the other is empty."""
         try:
-            plan = self._inputs().plan(self.form.settings())
+            inputs = self._inputs()
+            plan = inputs.plan(self.form.settings())
         except (ValueError, TypeError) as error:
             return str(error), ""
-        return "", f"Takes {plan}."
+        rows, columns = inputs.plane.shape
+        seen = f"On screen are {columns} x {rows} pixels. " if self._is_on_screen else ""
+        return "", f"{seen}Takes {plan}."
 
     def _has_network(self) -> bool:
         """Whether the last run's classes are those of a network, and not pieces by votes."""
@@ -241,6 +272,19 @@ class SegmentWidget(Dock):
         self.new_scribbles.enabled = self.image.value is not None
         self.refresh()
 
+    def _choose_region(self) -> None:
+        """What is on screen is meant as it is seen; another resolution can be chosen all the same."""
+        if self._is_on_screen and self._levels():
+            self.level.value = AS_DISPLAYED
+        self.refresh()
+
+    def _follow_view(self) -> None:
+        """The camera moves: once it rests, say what is on screen."""
+        self._moves += 1
+        moves = self._moves
+        if self._is_on_screen or self.level.value == AS_DISPLAYED:
+            QTimer.singleShot(VIEW_PAUSE, lambda: self.refresh() if moves == self._moves and self._followed else None)
+
     # ------------------------------------------------------------------ once
 
     def _lay_out(self) -> None:
@@ -259,13 +303,18 @@ class SegmentWidget(Dock):
 
     def _connect(self) -> None:
         self.image.changed.connect(self._follow_image)
-        for widget in (self.channel_axis, self.others, self.within, self.level, self.form):
+        for widget in (self.channel_axis, self.others, self.level, self.form):
             widget.changed.connect(self.refresh)
+        self.within.changed.connect(self._choose_region)
         self.scribbles.changed.connect(self._choose_strokes)
         self.studio.changed.connect(self._follow_studio)
         self.studio.said.connect(self.say)
         self.keep_button.changed.connect(self.keep_network)
         self.new_scribbles.changed.connect(self.add_scribbles)
         self.follow_viewer(self._viewer.layers.selection.events.active)
+        camera = camera_of(self._viewer).events
+        for event in (camera.center, camera.zoom):
+            event.connect(self._follow_view)
+            self._followed.append((event, self._follow_view))
         buttons = {"run": self.start_button, "stop": self.stop_button, **self.controls.with_shortcuts}
         shortcuts_of(self._viewer).open(self, buttons)

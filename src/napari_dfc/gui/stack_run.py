@@ -1,4 +1,4 @@
-"""The network of a result over all planes of its stack: it is made, kept for the viewer, and applied in one go."""
+"""The network of a result over its whole plane or stack: it is made, kept for the viewer, and applied in one go."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from napari_dfc.model import Model
     from napari_dfc.segmentation import Run
 
-__all__ = ["StackRun", "stack_run"]
+__all__ = ["StackRun", "stack_run", "whole_run"]
 
 
 @dataclass(frozen=True)
 class StackPlanes(LayerPlanes):
-    """All planes of a stack, with the channels that other layers have there.
+    """A plane or all of a stack, with the channels that other layers have there.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class StackPlanes(LayerPlanes):
 
 
 class StackRun(ApplyRun):
-    """A result's network at work on all planes of the stack; made by `stack_run`.
+    """A result's network at work on more than it was made of; made by `stack_run` or `whole_run`.
 
     Parameters
     ----------
@@ -63,9 +63,17 @@ class StackRun(ApplyRun):
         Whose network is still to be made.
     taught : (H, W) ndarray, or None
         Groups that a network has to be taught first.
+    mask : (H, W) ndarray of bool, or None
+        Which pixels of each plane are to be segmented.
     """
 
-    def __init__(self, run: LiveRun, application: Application, taught: NDArray[Any] | None) -> None:
+    def __init__(
+        self,
+        run: LiveRun,
+        application: Application,
+        taught: NDArray[Any] | None,
+        mask: NDArray[np.bool_] | None,
+    ) -> None:
         assert run.result is not None
         assert run.layer is not None
         present = np.unique(run.result.labels if taught is None else taught)
@@ -73,10 +81,15 @@ class StackRun(ApplyRun):
         self._make, self._to_teach, self._taught = run.result.model, run.to_teach, taught
         self._names = class_names(run.layer, numbers)
         self._colors = hex_colors({number: run.layer.get_color(number) for number in numbers})
-        self._mask = run.inputs.mask
+        self._mask = mask
         self._teacher: Run | None = None
         self._kept = False
         super().__init__(run.viewer, application)
+
+    @property
+    def is_of_stack(self) -> bool:
+        """Whether it fills all planes, rather than the whole of one."""
+        return self.application.planes[0].everything
 
     # ------------------------------------------------------------------ in the worker's thread
 
@@ -136,34 +149,67 @@ def stack_run(run: LiveRun | None, count: int | None = None) -> StackRun:
     ValueError
         No result, no stack, a result that no network gives, or further layers without some of the planes.
     """
-    if run is None or run.running or run.result is None or run.layer is None:
-        raise ValueError("there is no result yet; segment one plane first")
-    plane, result = run.inputs.plane, run.result
+    run = _with_result(run)
+    plane = run.inputs.plane
     if not plane.position:
         raise ValueError(f"“{plane.layer.name}” has one plane alone")
-    kind, taught = result.record["result"]["split_into"], None
+    return _begin(run, count, _planes_of(run, plane, everything=True), run.inputs.mask)
+
+
+def whole_run(run: LiveRun | None, count: int | None = None) -> StackRun:
+    """Begin to give a whole plane the classes of a result of a part of it.
+
+    Parameters
+    ----------
+    run, count
+        As in `stack_run`.
+
+    Returns
+    -------
+    StackRun
+
+    Raises
+    ------
+    ValueError
+        No result, one of the whole plane, a result that no network gives, or further layers that do not cover it.
+    """
+    run = _with_result(run)
+    plane = run.inputs.plane
+    if not run.inputs.is_partial:
+        raise ValueError(f"the whole plane of “{plane.layer.name}” is segmented already")
+    return _begin(run, count, _planes_of(run, plane.whole, everything=False), None)
+
+
+def _with_result(run: LiveRun | None) -> LiveRun:
+    if run is None or run.running or run.result is None or run.layer is None:
+        raise ValueError("there is no result yet; segment one plane first")
+    return run
+
+
+def _begin(run: LiveRun, count: int | None, planes: StackPlanes, mask: NDArray[np.bool_] | None) -> StackRun:
+    result, settings, taught = run.result, run.settings, None
+    assert result is not None
+    kind, name = result.record["result"]["split_into"], run.inputs.plane.layer.name
     if kind == "regions":
         raise ValueError("regions are pieces of one plane and no classes; choose groups, or paint what you mean")
     if kind == "groups":
         taught = result.labels if count is None else result.history.at(count)
     elif count not in (None, result.n_labels):
         raise ValueError(f"the network gives {result.n_labels} labels; move the slider there first")
-    networks = networks_of(run.viewer)
-    settings = run.settings
     application = Application(
         None,
-        networks.new_name(f"{plane.layer.name} network"),
-        (_planes_of(run),),
+        networks_of(run.viewer).new_name(f"{name} network"),
+        (planes,),
         device=settings.device,
         threads=settings.threads,
     )
-    return StackRun(run, application, taught)
+    return StackRun(run, application, taught, mask)
 
 
-def _planes_of(run: LiveRun) -> StackPlanes:
-    """All planes that lie as the run's does, with the channels of its further layers."""
-    plane, layers = run.inputs.plane, run.inputs.others
-    planes = StackPlanes.of(plane, True)
+def _planes_of(run: LiveRun, plane: ImagePlane, *, everything: bool) -> StackPlanes:
+    """A plane, or all that lie as it does, with the channels of the run's further layers."""
+    layers = run.inputs.others
+    planes = StackPlanes.of(plane, everything)
     assert isinstance(planes, StackPlanes)
     point, others = run.viewer.dims.point, {}
     for each in (plane for series in planes.series() for plane in series):

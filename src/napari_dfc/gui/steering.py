@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ from psygnal import Signal
 
 from napari_dfc import preset_file
 from napari_dfc.gui.inputs import RunInputs, gather
-from napari_dfc.gui.layers import ImagePlane, displayed_plane, new_scribbles_layer
+from napari_dfc.gui.layers import ImagePlane, new_scribbles_layer
+from napari_dfc.gui.screen import chosen_plane
 from napari_dfc.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from napari_dfc.gui.stack_run import StackRun
 
 __all__ = ["Steering"]
+
+#: Pixels of the largest plane that is wholly covered by a strokes layer, where a part of it is segmented.
+MOST_STROKE_PIXELS = 1 << 26
 
 
 class Steering:
@@ -36,7 +41,7 @@ class Steering:
     run : LiveRun or None
         The latest run.
     stack_run : StackRun or None
-        The latest over all planes.
+        The latest over all planes, or over the whole plane.
     changed : psygnal.Signal
         Emitted when what there is, or what can be done, has changed.
     said : psygnal.Signal
@@ -62,7 +67,8 @@ class Steering:
         channels: Sequence[Image] = (),
         channel_axis: int | None = None,
         within: Labels | Shapes | None = None,
-        level: int = 0,
+        level: int | None = 0,
+        on_screen: bool = False,
         settings: Settings | None = None,
     ) -> LiveRun:
         """Start to segment the displayed plane of an image layer; strokes that follow take effect.
@@ -76,8 +82,10 @@ class Steering:
         channel_axis : int, optional
         within : napari.layers.Labels or Shapes, optional
             Only what is painted or drawn in it is segmented.
-        level : int
-            Of a multiscale layer; 0 is the finest.
+        level : int or None
+            Of a multiscale layer; 0 is the finest, None the one that is displayed now.
+        on_screen : bool
+            Only what of the plane is on screen now is segmented; then `segment_whole_plane` segments the rest.
         settings : Settings, optional
 
         Returns
@@ -87,9 +95,9 @@ class Steering:
         Raises
         ------
         ValueError
-            No plane is displayed, layers do not lie over each other, or there is nothing within.
+            No plane is displayed, layers do not lie over each other, or there is nothing within or on screen.
         """
-        plane = displayed_plane(image, self.viewer.dims, channel_axis, level)
+        plane = chosen_plane(self.viewer, image, channel_axis, level, on_screen=on_screen)
         inputs = gather(plane, scribbles, channels, self.viewer.dims.point, within=within, may_be_empty=True)
         return self._start(inputs, settings or Settings(), scribbles)
 
@@ -129,15 +137,35 @@ class Steering:
         """
         from napari_dfc.gui.stack_run import stack_run
 
+        return self._follow_stack_run(stack_run(self.run, self._count))
+
+    def segment_whole_plane(self) -> StackRun:
+        """Give the whole plane the classes of the present result of a part of it, by one network that they share.
+
+        Returns
+        -------
+        StackRun
+            As of `segment_all_planes`, with a new layer over the whole plane, at the same level.
+
+        Raises
+        ------
+        ValueError
+            No result, one of the whole plane, regions, or a label count that the network does not give.
+        """
+        from napari_dfc.gui.stack_run import whole_run
+
+        return self._follow_stack_run(whole_run(self.run, self._count))
+
+    def _follow_stack_run(self, run: StackRun) -> StackRun:
         self.stop_all_planes()
-        self.stack_run = run = stack_run(self.run, self._count)
+        self.stack_run = run
         run.progressed.connect(lambda progress: self.said.emit(progress.words))
         run.ended.connect(self._say)
         self.changed.emit()
         return run
 
     def stop_all_planes(self) -> None:
-        """End `segment_all_planes` and keep the finished planes."""
+        """End `segment_all_planes` or `segment_whole_plane`, and keep the finished planes."""
         if self.stack_run is not None:
             self.stack_run.stop()
 
@@ -159,11 +187,15 @@ class Steering:
         return self.run is not None and self.run.running
 
     def new_scribbles(self, plane: ImagePlane) -> Labels:
-        """Add an empty strokes layer over a plane, ready to paint; the run on this plane takes strokes from it."""
-        layer = new_scribbles_layer(plane, f"{plane.layer.name} strokes")
+        """Add an empty strokes layer over a plane, ready to paint; the run on this plane takes strokes from it.
+
+        Of a plane with a window it covers the whole, for when the view moves, unless that is very large.
+        """
+        over = plane.whole if math.prod(plane.whole.shape) <= MOST_STROKE_PIXELS else plane
+        layer = new_scribbles_layer(over, f"{plane.layer.name} strokes")
         self.viewer.add_layer(layer)
         self._begin_painting(layer)
-        if self.run is not None and self.run.inputs.plane == plane:
+        if self.run is not None and self.run.inputs.plane.whole == plane.whole:
             self.run.follow(layer)
         return layer
 

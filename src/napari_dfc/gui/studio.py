@@ -13,11 +13,11 @@ from napari_dfc.gui.inputs import RunInputs, inputs_of_record
 from napari_dfc.gui.layers import (
     METADATA_KEY,
     finish_labels,
-    look_at,
     new_image_layer,
     show_labels,
 )
 from napari_dfc.gui.results import EarlierResult, Results
+from napari_dfc.gui.screen import look_at
 from napari_dfc.gui.steering import Steering
 from napari_dfc.settings import Settings
 
@@ -53,7 +53,7 @@ class Studio(Steering):
     run : LiveRun or None
         The latest run.
     stack_run : StackRun or None
-        The latest over all planes.
+        The latest over all planes, or over the whole plane.
     live : bool
         Whether strokes take effect as soon as they are painted.
     changed : psygnal.Signal
@@ -219,6 +219,10 @@ class Studio(Steering):
     def segment_all_planes(self) -> StackRun:  # noqa: D102 - as in Steering
         self._latest("segment all planes")
         return super().segment_all_planes()
+
+    def segment_whole_plane(self) -> StackRun:  # noqa: D102 - as in Steering
+        self._latest("segment the whole plane")
+        return super().segment_whole_plane()
 
     # ------------------------------------------------------------------ where a stroke helps
 
