@@ -15,7 +15,7 @@ from qtpy.QtCore import QTimer
 
 from napari_dfc.devices import torch_is_loaded
 from napari_dfc.gui.background import Progress, Refusal, ViewerRun, in_background
-from napari_dfc.gui.colors import hex_colors
+from napari_dfc.gui.colors import class_colors, class_names, hex_colors
 from napari_dfc.gui.layers import ImagePlane, add_over, finish_labels, new_labels_layer, show_labels
 from napari_dfc.gui.own_layer import OwnLayer
 from napari_dfc.settings import Settings
@@ -135,13 +135,18 @@ class LayerRun(ViewerRun):
         return self._run.to_teach(labels)
 
     def model_of(self, result: Segmentation) -> Model:
-        """The network of a result of this run, in the colors that its classes have here; errors as there.
+        """The network of a result of this run; errors as there.
 
-        Takes as long as a prediction: call it in a thread.
+        Takes as long as a prediction: call it in a thread, and give it its names and colors in the main one.
         """
-        model = result.model()
-        during = {number: result.numbers_during_run.get(number, number) for number in model.legend.numbers}
-        return model.colored(hex_colors(self.inputs.colors(during)))
+        return result.model()
+
+    def as_shown(self, model: Model) -> Model:
+        """A network of this run with the names and colors that its classes have in the layer now."""
+        if self.layer is None:
+            return model
+        numbers = model.legend.numbers
+        return model.named(class_names(self.layer, numbers)).colored(hex_colors(class_colors(self.layer, numbers)))
 
     # ------------------------------------------------------------------ in the worker's thread
 
