@@ -24,6 +24,9 @@ MOST_BYTES = 64 * 2**20
 #: can be thousands, rise by a constant factor.
 N_COUNTS = 40
 
+#: Rows whose channels are counted at a time.
+ROWS_AT_ONCE = 64
+
 
 class History:
     """The label map at each label count that there is one for.
@@ -135,11 +138,14 @@ class KeptMap(NamedTuple):
         Compressed; the channel that won at each pixel, row by row.
     dtype : numpy.dtype
         Of a channel.
+    areas : (n,) ndarray of int
+        Pixels of each channel that take part; of the last channels, which have none, it may say nothing.
     """
 
     iteration: int
     data: bytes
     dtype: np.dtype[Any]
+    areas: NDArray[np.integer[Any]]
 
     def clusters(self, shape: tuple[int, int]) -> NDArray[np.integer[Any]]:
         """The channel that won at each pixel, (H, W); not to be written to."""
@@ -157,6 +163,8 @@ class Recorder:
     Parameters
     ----------
     most_bytes : int
+    mask : (H, W) ndarray of bool, or None
+        The pixels that take part, by default all.
 
     Examples
     --------
@@ -171,8 +179,9 @@ class Recorder:
     {3: [[0, 1, 2]], 2: [[1, 1, 0]]}
     """
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, most_bytes: int = MOST_BYTES, mask: NDArray[np.bool_] | None = None) -> None:
         self._most_bytes = most_bytes
+        self._mask = mask
         self._maps: dict[int, KeptMap] = {}
         self._latest: Iteration | None = None  # not compressed yet
 
@@ -194,11 +203,22 @@ class Recorder:
         clusters = iteration.clusters.cpu().numpy()
         # the fastest level: it packs maps to a tenth to a third, and the slowest hardly further
         data = zlib.compress(clusters.tobytes(), level=1)
-        self._maps[iteration.n_labels] = KeptMap(iteration.number, data, clusters.dtype)
+        areas = _areas(clusters, self._mask)  # while it is here: unpacking it once more would take as long again
+        self._maps[iteration.n_labels] = KeptMap(iteration.number, data, clusters.dtype, areas)
         while len(self._maps) > 2 and sum(len(kept.data) for kept in self._maps.values()) > self._most_bytes:
             counts = sorted(self._maps)
             gaps = [above / below for below, above in zip(counts, counts[2:], strict=False)]
             del self._maps[counts[1 + int(np.argmin(gaps))]]
+
+
+def _areas(clusters: NDArray[np.integer[Any]], mask: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+    """Pixels of each channel, a few rows at a time because NumPy widens what it counts to 8 bytes."""
+    areas = np.zeros(int(clusters.max(initial=0)) + 1, dtype=np.int64)
+    for top in range(0, len(clusters), ROWS_AT_ONCE):
+        part = clusters[top : top + ROWS_AT_ONCE]
+        part = part.ravel() if mask is None else part[mask[top : top + ROWS_AT_ONCE]]
+        areas += np.bincount(part, minlength=len(areas))
+    return areas
 
 
 def history_of_maps(
@@ -234,19 +254,20 @@ def history_of_maps(
     Examples
     --------
     >>> labels = np.array([[1, 1, 1, 2]], dtype=np.uint8)
-    >>> earlier = KeptMap(4, zlib.compress(bytes([0, 3, 3, 1])), np.dtype(np.uint8))
+    >>> earlier = KeptMap(4, zlib.compress(bytes([0, 3, 3, 1])), np.dtype(np.uint8), np.array([1, 1, 0, 2]))
     >>> numbers = np.array([1, 2, 3, 4], dtype=np.uint64)
     >>> history = history_of_maps(labels, 9, {3: earlier}, numbers, numbers, n_classes=0)
     >>> history.at(3).tolist(), history.at(2).tolist()
     ([[1, 3, 3, 2]], [[1, 1, 1, 2]])
     """
     mask = labels > 0
-    present = np.unique(labels[mask])
+    present = np.unique(labels)
+    present = present[present > 0]
     others = {count: kept for count, kept in maps.items() if count != len(present)}
     largest = np.zeros(len(numbers), dtype=np.int64)
     for kept in others.values():
-        areas = np.bincount(kept.clusters(mask.shape)[mask], minlength=len(numbers))
-        np.maximum(largest, areas, out=largest)
+        part = largest[: len(kept.areas)]
+        np.maximum(part, kept.areas, out=part)
     numbers = numbers.copy()
     vanished = np.flatnonzero(~np.isin(numbers, present))
     vanished = vanished[vanished >= n_classes]

@@ -109,7 +109,7 @@ class Segmentation:
         rows, columns = self.labels.shape
         return f"Segmentation({columns} x {rows} pixels, {self.n_labels} labels, {self.iterations} iterations)"
 
-    @property
+    @cached_property
     def numbers_during_run(self) -> dict[int, int]:
         """For every number in `labels`, the one that the cluster had in the previews; empty for groups and regions."""
         pairs = zip(self._numbers.tolist(), self._run_numbers.tolist(), strict=True)

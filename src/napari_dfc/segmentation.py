@@ -141,7 +141,7 @@ class Run:
         self._merged: tuple[int, KeptPieces] | None = None  # by how many label maps, and how
         self._latest: Iteration | None = None
         self._kept: _Kept | None = None
-        self._recorder = Recorder()
+        self._recorder = Recorder(mask=self.plane.mask)
         self._losses: list[Tensor] = []  # each (4,), on the device
         self._counts: list[int] = []
         self._ended = ""
@@ -288,7 +288,7 @@ class Run:
         self._counts.append(iteration.n_labels)
         kept = self._kept if self._kept is not None and self._kept.stage is self.stage else None
         if kept is None:  # channels mean something else than before
-            self._recorder = Recorder()
+            self._recorder = Recorder(mask=self.plane.mask)
         if not (self.stage.takes_votes or self.stage.restricted):
             self._recorder.add(iteration)
         # of a run with crops the last map counts, which is the only one of a single network

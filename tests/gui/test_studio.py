@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import ref
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
+from napari.utils.colormaps import label_colormap
 from pytestqt.qtbot import QtBot
 
 import napari_dfc as dfc
@@ -19,6 +21,7 @@ from napari_dfc.gui.live_run import LiveRun
 from napari_dfc.gui.outcome import Outcome
 from napari_dfc.gui.own_layer import OwnLayer
 from napari_dfc.gui.studio import Studio
+from napari_dfc.segmentation import Run
 
 Wait = Callable[[LiveRun], LiveRun]
 
@@ -71,14 +74,77 @@ def test_the_slider_of_label_counts_shows_the_history_and_the_layer_says_which(
         studio.show_count(1000)
 
 
-def test_a_label_keeps_its_color_as_others_vanish(studio: Studio, image: Image, finish: Wait) -> None:
-    run = finish(studio.segment(image, settings=CLUSTERS))
-    colors = {}
+@pytest.mark.parametrize("n_channels", [12, 60])  # napari has 49 colors
+def test_a_label_keeps_the_color_of_the_previews_as_others_vanish(
+    studio: Studio, image: Image, finish: Wait, n_channels: int
+) -> None:
+    run = finish(studio.segment(image, settings=CLUSTERS.change(n_channels=n_channels)))
+    assert max(studio.counts) > n_channels * 0.8
+    usual = label_colormap()
+    during = run.result.history.numbers_during_run
     for count in studio.counts:
         studio.show_count(count)
-        for number in np.unique(run.layer.data):
-            color = tuple(run.layer.get_color(number))
-            assert colors.setdefault(number, color) == color
+        numbers = np.unique(run.layer.data)
+        expected = usual.map(np.array([during[number] for number in numbers.tolist()]))
+        colors = np.array([run.layer.get_color(number) for number in numbers])
+        np.testing.assert_allclose(colors, expected, atol=1e-6)
+        assert n_channels > 49 or len(np.unique(colors, axis=0)) == count
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_what_takes_long_at_the_end_of_a_run_is_done_beside_the_window(
+    studio: Studio, image: Image, finish: Wait, filled: Wait, monkeypatch: pytest.MonkeyPatch, is_stopped: bool
+) -> None:
+    done: dict[str, set[bool]] = {}
+
+    def note(owner: Any, name: str) -> None:
+        found = getattr(owner, name)
+
+        def noted(*args: Any, **options: Any) -> Any:
+            if getattr(args[0], "ndim", 2) == 2:  # napari looks for unique numbers of other arrays
+                done.setdefault(name, set()).add(threading.current_thread() is threading.main_thread())
+            return found(*args, **options)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    monkeypatch.setattr("napari_dfc.gui.worker.MOST_AT_ONCE", 0)
+    for owner, name in ((Run, "result"), (dfc.result, "history_of_maps"), (np, "unique"), (zlib, "compress")):
+        note(owner, name)
+    run = studio.segment(image, settings=CLUSTERS.change(max_iterations=100_000 if is_stopped else 8))
+    if is_stopped:
+        filled(run)
+        run.stop()
+        run.stop()  # once more does nothing
+        assert run.layer.data.any()  # the preview stays
+    finish(run)
+    assert done == {name: {False} for name in ("result", "history_of_maps", "unique", "compress")}
+    monkeypatch.undo()
+    assert ("stopped by the user" in run.outcome) == is_stopped
+    np.testing.assert_array_equal(run.layer.data, run.result.labels)
+    assert studio.counts
+
+
+def test_strokes_painted_while_a_large_run_stops_go_on_after_it(
+    studio: Studio, image: Image, qtbot: QtBot, finish: Wait, filled: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_dfc.gui.worker.MOST_AT_ONCE", 0)
+    going_on, result = threading.Event(), Run.result
+
+    def slow_result(run: Run) -> dfc.Segmentation:
+        going_on.wait(30)
+        return result(run)
+
+    strokes = strokes_over(studio, image)
+    run = filled(studio.segment(image, strokes, settings=CLUSTERS.change(max_iterations=100_000)))
+    monkeypatch.setattr(Run, "result", slow_result)
+    run.stop()
+    paint(strokes, *FIRST)
+    paint(strokes, *SECOND)
+    qtbot.wait(200)
+    going_on.set()
+    qtbot.waitUntil(lambda: run._run._kept.stage.classes == (1, 2), timeout=20_000)
+    run.stop()
+    assert set(np.unique(finish(run).layer.data)) == {1, 2}
 
 
 def test_undo_and_redo_between_strokes(studio: Studio, image: Image, qtbot: QtBot, finish: Wait) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,12 @@ from qtpy.QtCore import QRunnable, QThreadPool
 import napari_dfc as dfc
 from napari_dfc.basins import Votes
 from napari_dfc.gui.background import Progress
-from napari_dfc.gui.inputs import RunInputs, gather
+from napari_dfc.gui.colors import color_classes, set_class_names
+from napari_dfc.gui.inputs import RunInputs, TrainingInputs, gather
 from napari_dfc.gui.layers import METADATA_KEY, image_plane
+from napari_dfc.gui.networks import networks_of
+from napari_dfc.gui.segment_widget import SegmentWidget
+from napari_dfc.gui.training_run import TrainingRun
 from napari_dfc.gui.worker import LayerRun
 from napari_dfc.segmentation import Run
 
@@ -179,19 +184,53 @@ def test_loading_torch_is_announced(
     assert seen[0].startswith("Loading PyTorch, once")
 
 
+@pytest.fixture
+def threads(viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch) -> set[threading.Thread]:
+    """Those in which a layer is added, drawn, or asked for its labels or colors."""
+    found: set[threading.Thread] = set()
+
+    def noting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*args: Any, **options: Any) -> Any:
+            found.add(threading.current_thread())
+            return function(*args, **options)
+
+        return noted
+
+    monkeypatch.setattr(Labels, "refresh", noting(Labels.refresh))
+    for name in ("data", "colormap"):
+        own = getattr(Labels, name)
+        monkeypatch.setattr(Labels, name, property(noting(own.fget), noting(own.fset)))
+    viewer.layers.events.inserted.connect(lambda: found.add(threading.current_thread()))
+    return found
+
+
 def test_layers_are_touched_on_the_main_thread_only(
-    viewer: ViewerModel, image: Image, filled: Wait, monkeypatch: pytest.MonkeyPatch
+    viewer: ViewerModel, image: Image, filled: Wait, threads: set[threading.Thread]
 ) -> None:
-    threads: set[threading.Thread] = set()
-    refresh = Labels.refresh
-
-    def noted(self: Labels, *args: object, **options: object) -> None:
-        threads.add(threading.current_thread())
-        refresh(self, *args, **options)
-
-    monkeypatch.setattr(Labels, "refresh", noted)
-    viewer.layers.events.inserted.connect(lambda: threads.add(threading.current_thread()))
     filled(run_over(viewer, image, ENDLESS)).stop()
+    assert threads == {threading.main_thread()}
+
+
+def test_a_network_is_kept_or_trained_without_a_layer_in_its_thread(
+    viewer: ViewerModel, image: Image, qtbot: QtBot, finish: Wait, threads: set[threading.Thread]
+) -> None:
+    widget = SegmentWidget(viewer)
+    qtbot.addWidget(widget.native)
+    widget.form.show_settings(SHORT)
+    strokes = widget.add_scribbles()
+    strokes.data_setitem((np.array([4, 4]), np.array([5, 6])), 3)
+    strokes.data_setitem((np.array([50, 50]), np.array([5, 6])), 7)
+    run = finish(widget.start())
+    color_classes(run.layer, {7: (1, 0, 0, 1)}, [3, 7])
+    set_class_names(run.layer, {3: "stroma"})
+    worker = widget.keep_network()
+    qtbot.waitUntil(lambda: bool(len(networks_of(viewer))) and not worker.is_running, timeout=30_000)
+    legend = networks_of(viewer)["cells network"].legend
+    assert [(entry.number, entry.name) for entry in legend] == [(3, "stroma"), (7, "class 7")]
+    assert legend[7].color == "#ff0000"
+    training = TrainingRun(viewer, TrainingInputs((gather(image_plane(image), strokes),)), SHORT)
+    finish(training)
+    assert training.model.legend.numbers == (3, 7)
     assert threads == {threading.main_thread()}
 
 

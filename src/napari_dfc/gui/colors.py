@@ -134,9 +134,7 @@ def color_classes(layer: Labels, colors: Mapping[int, Any], numbers: Iterable[in
         )
     colormap = layer.colormap
     is_table = isinstance(colormap, CyclicLabelColormap)
-    table = colormap.colors if is_table else _usual_colormap().colors
-    repeats = min(-(-largest // (len(table) - 1)), MOST_COLORS // (len(table) - 1))
-    table = np.concatenate([table[:1], np.tile(table[1:], (max(repeats, 1), 1))])  # (1 + longer cycle, 4)
+    table = _repeated(colormap.colors if is_table else _usual_colormap().colors, largest)
     if len(table) <= largest:
         table = np.concatenate([table, table[1 : largest + 2 - len(table)]])
     kept = {} if is_table else class_colors(layer, numbers)
@@ -160,12 +158,19 @@ def colormap_of(colors: Mapping[int, Any]) -> CyclicLabelColormap:
     """napari's usual colors but for the numbers given.
 
     A direct colormap would say the same more plainly, but napari compiles code for a second when it meets its first.
-    Numbers further apart than there are colors share one, as everywhere in napari.
+    Numbers above the largest one given, or above `MOST_COLORS`, share their colors, as everywhere in napari.
     """
-    table = _usual_colormap().colors.copy()  # (1 + cycle, 4), background first
+    table = _repeated(_usual_colormap().colors, max(colors, default=0))
     for number, color in colors.items():
         table[(number - 1) % (len(table) - 1) + 1] = color
     return CyclicLabelColormap(colors=table, background_value=0)
+
+
+def _repeated(table: NDArray[Any], largest: int) -> NDArray[Any]:
+    """A copy of a table of colors, (1 + cycle, 4) with the background first, with a place for each of more numbers."""
+    cycle = len(table) - 1
+    repeats = min(-(-largest // cycle), MOST_COLORS // cycle)
+    return np.concatenate([table[:1], np.tile(table[1:], (max(repeats, 1), 1))])  # (1 + longer cycle, 4)
 
 
 @cache

@@ -15,6 +15,7 @@ from qtpy.QtCore import QTimer
 from napari_dfc.gui.alignment import strokes_over
 from napari_dfc.gui.background import Progress, Refusal
 from napari_dfc.gui.layers import color_labels
+from napari_dfc.gui.results import PackedLabels
 from napari_dfc.gui.worker import LayerRun
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class LiveRun(LayerRun):
         self._waiting: tuple[Any, ...] | None = None  # for the run, which is not ready for it
         self._colored: tuple[int, ...] | None = None
         self._finished: dict[int, int] = {}  # the numbers of the last result, and those in its previews
+        self._packed: tuple[Segmentation, PackedLabels] | None = None
         self._turn = 0  # grows with every change of the strokes
         self._hear = lambda: self._wait_for_more()  # keeps this run as long as the strokes layer: a method would not
         super().__init__(viewer, inputs, settings)
@@ -193,7 +195,7 @@ class LiveRun(LayerRun):
         """Give the run what waits for it, and start the thread where it has ended."""
         if self._waiting is None or (self._run is None and not self.running):
             return
-        if not self.running and self._worker.is_running:  # it was stopped, and its iteration is not over yet
+        if self._stopping or (not self.running and self._worker.is_running):  # neither it nor its iteration is over yet
             QTimer.singleShot(STROKE_PAUSE, self._deliver)
             return
         if self._run is not None:
@@ -220,7 +222,19 @@ class LiveRun(LayerRun):
     def _steps(self) -> Generator[Progress, None, Segmentation | None]:
         if self._run is None:
             return (yield from super()._steps())
-        return (yield from self._to_the_end(self._run))
+        return self._ready((yield from self._to_the_end(self._run)))
+
+    def _ready(self, result: Segmentation | None) -> Segmentation | None:
+        if result is not None:
+            _ = result.history  # which is kept
+            self.packed(result)
+        return super()._ready(result)
+
+    def packed(self, result: Segmentation) -> PackedLabels:
+        """The labels of a result of this run, compressed; the latest are kept."""
+        if self._packed is None or self._packed[0] is not result:
+            self._packed = result, PackedLabels.of(result.labels)
+        return self._packed[1]
 
     def _to_the_end(self, run: Run) -> Generator[Progress, None, Segmentation | None]:
         while True:
@@ -291,10 +305,14 @@ class LiveRun(LayerRun):
         what = "Stopped" if what == "Not segmented" else what
         super()._break_off(what, f"{reason}. The labels are those after {result.iterations} iterations.")
 
-    def _colors_of(self, result: Segmentation) -> dict[int, Any] | None:
+    def colors_of(self, result: Segmentation) -> dict[int, Any]:
+        """As there; with those that the slider of label counts brings back."""
+        return self.inputs.colors(result.history.numbers_during_run or result.numbers_during_run)
+
+    def _colors_to_show(self, result: Segmentation) -> dict[int, Any] | None:
         before, self._finished = self._finished, result.numbers_during_run
         is_classes_alone = self._run is not None and self._run.stage.restricted
-        return None if is_classes_alone and before == self._finished else super()._colors_of(result)
+        return None if is_classes_alone and before == self._finished else super()._colors_to_show(result)
 
     def _words(self, result: Segmentation) -> str:
         refused = (self._run.refused if self._run is not None else "") or self._unused

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from napari.layers import Labels, Shapes
 from numpy.typing import NDArray
-from skimage.draw import polygon
 
 from napari_dfc.gui.alignment import pixels_in
 from napari_dfc.gui.layers import ImagePlane
 from napari_dfc.gui.placement import full_resolution, level_grid
+from napari_dfc.outlines import fill_ellipse, fill_polygon
 
 __all__ = ["region_mask"]
 
@@ -78,18 +79,28 @@ def _painted(within: Labels, plane: ImagePlane, point: Sequence[float]) -> NDArr
             there = there & (place >= 0) & (place < length)
             index.append(place.clip(0, length - 1))
         fixed = tuple(int(place[0, 0]) if place.size == 1 else slice(None) for place in index)
-        values = np.asarray(data[fixed]) != 0
-        part[:] = values[tuple(place for place in index if place.size > 1)] & there
+        places = [place for place in index if place.size > 1]
+        part[:] = _picked(np.asarray(data[fixed]), places) != 0
+        part &= there
     return inside
+
+
+def _picked(values: NDArray[Any], places: list[NDArray[np.intp]]) -> NDArray[Any]:
+    """Values at places that are broadcast to (rows, columns); as a view where they are pixel on pixel."""
+    if [place.shape[0] == 1 for place in places] == [False, True]:
+        rows, columns = (place.ravel() for place in places)
+        if (np.diff(rows) == 1).all() and (np.diff(columns) == 1).all():
+            return values[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return values[tuple(places)]
 
 
 def _drawn(within: Shapes, plane: ImagePlane, point: Sequence[float]) -> NDArray[np.bool_]:
     inside = np.zeros(plane.shape, dtype=bool)
     for corners, kind in _outlines(within, plane, point):
         if kind == "ellipse":
-            _add_ellipse(inside, corners)
+            fill_ellipse(inside, corners)
         else:
-            inside[polygon(*corners.T, shape=plane.shape)] = True
+            fill_polygon(inside, corners)
     return inside
 
 
@@ -110,19 +121,3 @@ def _outlines(within: Shapes, plane: ImagePlane, point: Sequence[float]) -> Iter
         places = (places - first) / steps  # (K, N)
         if all((np.rint(places[:, axis]) == index).all() for axis, index in plane.position.items()):
             yield places[:, list(plane.axes)] - plane.corner, kind
-
-
-def _add_ellipse(inside: NDArray[np.bool_], corners: NDArray[np.float64]) -> None:
-    """The ellipse that touches the middles of a parallelogram's sides."""
-    center = corners.mean(axis=0)
-    half_axes = np.stack([corners[1] - corners[0], corners[2] - corners[1]], axis=-1) / 2  # (2, 2)
-    if abs(np.linalg.det(half_axes)) < ASKEW:
-        return
-    reach = np.linalg.norm(half_axes, axis=1)
-    top, left = np.maximum(np.ceil(center - reach), 0).astype(int)
-    bottom, right = np.maximum(np.floor(center + reach) + 1, 0).astype(int)
-    part = inside[top:bottom, left:right]
-    rows = np.arange(top, top + part.shape[0])[:, None] - center[0]
-    columns = np.arange(left, left + part.shape[1])[None] - center[1]
-    inverse = np.linalg.inv(half_axes)
-    part |= sum((row * rows + column * columns) ** 2 for row, column in inverse) <= 1

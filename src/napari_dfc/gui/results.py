@@ -9,10 +9,34 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EarlierResult", "Results"]
+__all__ = ["EarlierResult", "PackedLabels", "Results"]
 
 #: Results that can be returned to, at most, and the bytes that they may take.
 MOST_RESULTS, MOST_BYTES = 30, 200_000_000
+
+
+class PackedLabels(NamedTuple):
+    """A label map, compressed.
+
+    Parameters
+    ----------
+    data : bytes
+    dtype, shape
+        Of the labels.
+    """
+
+    data: bytes
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, labels: NDArray[Any]) -> PackedLabels:
+        """Compress a label map; of a large one in a thread, for it takes long."""
+        return cls(zlib.compress(labels.tobytes(), 1), labels.dtype, labels.shape)
+
+    def unpacked(self) -> NDArray[Any]:
+        """The label map."""
+        return np.frombuffer(zlib.decompress(self.data), self.dtype).reshape(self.shape)
 
 
 class EarlierResult(NamedTuple):
@@ -20,25 +44,21 @@ class EarlierResult(NamedTuple):
 
     Parameters
     ----------
-    packed : bytes
-    dtype, shape
-        Of the labels.
+    packed : PackedLabels
     colors : dict
         Of each number.
     metadata : dict
         The record that the layer kept.
     """
 
-    packed: bytes
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
+    packed: PackedLabels
     colors: Mapping[int, Any]
     metadata: Mapping[str, Any]
 
     @property
     def labels(self) -> NDArray[Any]:
         """The label map, (H, W)."""
-        return np.frombuffer(zlib.decompress(self.packed), self.dtype).reshape(self.shape)
+        return self.packed.unpacked()
 
 
 class Results:
@@ -48,7 +68,7 @@ class Results:
     --------
     >>> results = Results()
     >>> for number in (1, 2):
-    ...     results.add(np.full((2, 2), number, dtype=np.uint8), {}, {})
+    ...     results.add(PackedLabels.of(np.full((2, 2), number, dtype=np.uint8)), {}, {})
     >>> results.back().labels.tolist(), results.can_go_back, results.can_go_on
     ([[1, 1], [1, 1]], False, True)
     """
@@ -67,12 +87,11 @@ class Results:
         """Whether there is a later one."""
         return self._place < len(self._kept) - 1
 
-    def add(self, labels: NDArray[Any], colors: Mapping[int, Any], metadata: Mapping[str, Any]) -> None:
+    def add(self, packed: PackedLabels, colors: Mapping[int, Any], metadata: Mapping[str, Any]) -> None:
         """Another one is shown; later ones than the present are gone."""
-        packed = zlib.compress(labels.tobytes(), 1)
-        fresh = EarlierResult(packed, labels.dtype, labels.shape, colors, metadata)
+        fresh = EarlierResult(packed, colors, metadata)
         self._kept = [*self._kept[: self._place + 1], fresh][-MOST_RESULTS:]
-        while len(self._kept) > 1 and sum(len(each.packed) for each in self._kept) > MOST_BYTES:
+        while len(self._kept) > 1 and sum(len(each.packed.data) for each in self._kept) > MOST_BYTES:
             del self._kept[0]
         self._place = len(self._kept) - 1
 

@@ -157,7 +157,7 @@ class SegmentWidget(Dock):
                 self.say(f"Not kept: {model.reason}")
                 return
             kept_as = self._networks.new_name(name)
-            self._networks.keep(kept_as, model)
+            self._networks.keep(kept_as, run.as_shown(model))
             self.say(f"Kept as “{kept_as}”: see “Apply a network”.")
 
         self.keep_button.enabled = False

@@ -182,7 +182,7 @@ class Studio(Steering):
         if run is not None and result is not None and result is not self._kept:
             self._kept = result
             (metadata,) = run.inputs.metadata(result)
-            self._results.add(result.labels, run.inputs.colors(result.numbers_during_run), metadata)
+            self._results.add(run.packed(result), run.colors_of(result), metadata)
             self._count, self._spots = result.n_labels, []
             if wanted in self.counts:  # not where it was stopped before there were the same groups
                 self.show_count(wanted)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_dfc.gui.background import Progress, Refusal
-from napari_dfc.gui.colors import name_classes
+from napari_dfc.gui.colors import hex_colors, name_classes
 from napari_dfc.gui.layers import METADATA_KEY
 from napari_dfc.gui.worker import LayerRun
 
@@ -35,7 +35,8 @@ class TrainingRun(LayerRun):
 
     model: Model | None = None
     _stopped = False
-    _trained: Model | None = None  # in the worker, before it is known whether anybody waits for it
+    # in the worker, before it is known whether anybody waits for it: a network, and its numbers in the previews
+    _trained: tuple[Model, dict[int, int]] | None = None
 
     def stop(self) -> None:
         """End the optimization, and keep what the network has learned; does nothing once the run has ended."""
@@ -69,8 +70,9 @@ class TrainingRun(LayerRun):
         yield Progress(run.n_updates, run.n_updates, "Measuring the references ...")
         if self._called_off:
             return None
-        self._trained = self.model_of(result)
-        return self._as_predicted(result, self._trained, run)
+        model, during = self.model_of(result), result.numbers_during_run
+        self._trained = model, {number: during.get(number, number) for number in model.legend.numbers}
+        return self._as_predicted(result, model, run)
 
     def _as_predicted(self, result: Segmentation, model: Model, run: Run) -> Segmentation | None:
         """The result with what the network says of each reference by itself, as it will of every other image."""
@@ -84,7 +86,9 @@ class TrainingRun(LayerRun):
 
     def _finish(self, result: Segmentation | Refusal | None) -> None:
         if self.running and result is not None and not isinstance(result, Refusal):
-            self.model = self._trained
+            assert self._trained is not None
+            model, during = self._trained
+            self.model = model.colored(hex_colors(self.inputs.colors(during)))
         super()._finish(result)
         if self.model is not None:
             for layer in self.layers:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
 from napari_dfc.devices import torch_is_loaded
-from napari_dfc.gui.background import Progress, Refusal, ViewerRun
-from napari_dfc.gui.colors import hex_colors
+from napari_dfc.gui.background import Progress, Refusal, ViewerRun, in_background
+from napari_dfc.gui.colors import class_colors, class_names, hex_colors
 from napari_dfc.gui.layers import ImagePlane, add_over, finish_labels, new_labels_layer, show_labels
 from napari_dfc.gui.own_layer import OwnLayer
 from napari_dfc.settings import Settings
@@ -40,6 +40,9 @@ PROGRESS_INTERVAL = 0.05
 
 #: Longest time that the computation waits until a preview is shown, in seconds.
 PREVIEW_PATIENCE = 2.0
+
+#: Pixels above which a result is made beside the window when the run is stopped: it takes longer than a blink.
+MOST_AT_ONCE = 2**18
 
 #: Largest share of the time that showing previews may take.
 PREVIEW_SHARE = 0.1
@@ -79,6 +82,7 @@ class LayerRun(ViewerRun):
         self.result: Segmentation | None = None
         self._run: Run | None = None
         self._filled = False
+        self._stopping = False  # its result is being made
         self._shown = threading.Event()
         self._preview_interval = PREVIEW_INTERVAL
         self._launch()
@@ -92,11 +96,27 @@ class LayerRun(ViewerRun):
         return self.layers[0] if self.layers else None
 
     def stop(self) -> None:
-        """End the run at once and keep the last label map; does nothing once the run has ended."""
-        if not self.running:
+        """End the run at once and keep the last label map; does nothing once the run has ended.
+
+        Of a large image the preview stays until the result is there, soon after this has returned.
+        """
+        if not self.running or self._stopping:
             return
         self._call_off()
-        result = self._so_far()
+        if not self._is_large or self._run is None or not len(self._run.label_counts):
+            self._keep_result(self._so_far())
+            return
+        self._stopping = True
+        self.progressed.emit(Progress(0, 0, "Stopping: numbering the labels ..."))
+        in_background(lambda: self._ready(self._so_far()), self._keep_result)
+
+    @property
+    def _is_large(self) -> bool:
+        return sum(math.prod(plane.shape) for plane in self.inputs.planes) > MOST_AT_ONCE
+
+    def _keep_result(self, result: Segmentation | Refusal | None) -> None:
+        """The run was stopped, and this is what it leaves."""
+        self._stopping = False
         if result is None:
             self._end("Stopped before there was a label map; nothing was kept.")
         else:
@@ -115,13 +135,18 @@ class LayerRun(ViewerRun):
         return self._run.to_teach(labels)
 
     def model_of(self, result: Segmentation) -> Model:
-        """The network of a result of this run, in the colors that its classes have here; errors as there.
+        """The network of a result of this run; errors as there.
 
-        Takes as long as a prediction: call it in a thread.
+        Takes as long as a prediction: call it in a thread, and give it its names and colors in the main one.
         """
-        model = result.model()
-        during = {number: result.numbers_during_run.get(number, number) for number in model.legend.numbers}
-        return model.colored(hex_colors(self.inputs.colors(during)))
+        return result.model()
+
+    def as_shown(self, model: Model) -> Model:
+        """A network of this run with the names and colors that its classes have in the layer now."""
+        if self.layer is None:
+            return model
+        numbers = model.legend.numbers
+        return model.named(class_names(self.layer, numbers)).colored(hex_colors(class_colors(self.layer, numbers)))
 
     # ------------------------------------------------------------------ in the worker's thread
 
@@ -133,7 +158,13 @@ class LayerRun(ViewerRun):
         # the layer is made while nothing else is computed: that alone takes napari a tenth of a second
         yield Progress(0, total, f"Starting on {run.device.title} ...", run.blank())
         self._shown.wait(PREVIEW_PATIENCE)
-        return (yield from self._to_the_end(run))
+        return self._ready((yield from self._to_the_end(run)))
+
+    def _ready(self, result: Segmentation | None) -> Segmentation | None:
+        """The same, once all that the window will ask of it is found; takes a while, of a large image."""
+        if result is not None:
+            _ = result.numbers_during_run  # which is kept
+        return result
 
     def _to_the_end(self, run: Run) -> Generator[Progress, None, Segmentation | None]:
         """The iterations and what comes after them."""
@@ -166,7 +197,7 @@ class LayerRun(ViewerRun):
     # ------------------------------------------------------------------ in the main thread
 
     def _take(self, progress: Progress) -> None:
-        if not self.running:
+        if not self.running or self._called_off:
             return
         if progress.shown is not None:
             began, first = time.perf_counter(), not self.layers
@@ -246,7 +277,7 @@ class LayerRun(ViewerRun):
             self.viewer.layers.selection = selected
 
     def _finish(self, result: Segmentation | Refusal | None) -> None:
-        if not self.running or result is None:
+        if not self.running or self._stopping or result is None:
             return
         if isinstance(result, Refusal):
             self._break_off("Not segmented", result.reason)
@@ -262,21 +293,26 @@ class LayerRun(ViewerRun):
             self._show_preview(result.labels)
         if not self.running:
             return
-        colors = self._colors_of(result)
+        colors = self._colors_to_show(result)
         with self.writing():
             for (layer, plane, part), kept in zip(self._places(), self.inputs.metadata(result), strict=True):
                 finish_labels(layer, plane, result.labels[part], colors=colors, metadata=kept)
 
     def _fail(self, error: Exception) -> None:
-        self._break_off("Failed", str(error))
+        if not self._stopping:
+            self._break_off("Failed", str(error))
 
     def _break_off(self, what: str, reason: str) -> None:
         """The work ended with an error."""
         self._end(f"{what}: {reason}")
 
-    def _colors_of(self, result: Segmentation) -> dict[int, Any] | None:
-        """Colors by which each cluster keeps the look it had; None where the layers keep theirs."""
+    def colors_of(self, result: Segmentation) -> dict[int, Any]:
+        """Colors by which each cluster of a result keeps the look it had in the previews."""
         return self.inputs.colors(result.numbers_during_run)
+
+    def _colors_to_show(self, result: Segmentation) -> dict[int, Any] | None:
+        """Those; None where the layers keep theirs."""
+        return self.colors_of(result)
 
     def _words(self, result: Segmentation) -> str:
         """How the run ended, for people."""
