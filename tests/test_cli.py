@@ -278,8 +278,11 @@ def test_two_images_for_the_same_file_are_refused(image: Path, out: Path) -> Non
     assert_refused(call("segment", image, twin, "-o", out), "several images would be written to the same file")
 
 
-def test_strokes_with_several_images_are_refused(image: Path, out: Path) -> None:
-    assert_refused(call("segment", image, image, "-o", out, "--scribbles", image), "--scribbles goes with one image")
+def test_strokes_and_regions_with_several_images_are_refused(image: Path, out: Path) -> None:
+    for option, value in {"scribbles": image, "mask": image, "strokes": "word", "within": "word"}.items():
+        words = call("segment", image, image, "-o", out, f"--{option}", value)
+        assert_refused(words, f"--{option} goes with one image; 2 came")
+    assert names(out) == []
 
 
 def test_settings_out_of_range_are_refused(image: Path, out: Path) -> None:

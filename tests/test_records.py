@@ -7,6 +7,7 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -57,6 +58,17 @@ def test_copied_command_gives_the_same_labels(image: np.ndarray, live: dfc.Segme
     outcome = CliRunner().invoke(app, shlex.split(command)[1:])
     assert outcome.exit_code == 0, outcome.output
     np.testing.assert_array_equal(iio.imread(target), live.labels)
+
+
+def test_a_copied_command_names_the_axis_of_the_channels(image: np.ndarray, tmp_path: Path) -> None:
+    source, target = tmp_path / "pair.tif", tmp_path / "labels.tif"
+    data = np.ascontiguousarray(np.moveaxis(image[:32, :40, :2], -1, 0))
+    tifffile.imwrite(source, data, photometric="minisblack")
+    result = dfc.segment(data, channel_axis=0, preset="fast", n_channels=12, max_iterations=2, threads=1, device="cpu")
+    command = as_command(result.record, str(source), str(target), channel_axis=0)
+    outcome = CliRunner().invoke(app, shlex.split(command)[1:])
+    assert outcome.exit_code == 0, outcome.output
+    np.testing.assert_array_equal(iio.imread(target), result.labels)
 
 
 def test_a_switch_that_is_off_is_off_on_the_command_line(live: dfc.Segmentation) -> None:

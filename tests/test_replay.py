@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +10,8 @@ import numpy as np
 import pytest
 
 import napari_dfc as dfc
-from napari_dfc import optimization
+from napari_dfc import optimization, segmentation
+from napari_dfc.cancellation import NoResultYet
 from napari_dfc.samples import read_sample
 from napari_dfc.segmentation import Run
 
@@ -195,7 +198,10 @@ def test_strokes_that_cannot_be_used_are_refused_in_words_and_change_nothing() -
         seen.append(run.refused)
 
     result = live(send, first=painted(FIRST, SECOND))
-    assert "300" in "".join(seen) or "299" in "".join(seen)
+    assert seen[-1] == (
+        "scribbles hold 299 classes and the network has 12 channels; accepted are as many classes as channels: "
+        "raise n_channels or paint fewer classes"
+    )
     plain = dfc.segment(tissue()[0], scribbles=painted(FIRST, SECOND), **QUICK)
     np.testing.assert_array_equal(result.labels, plain.labels)
 
@@ -223,6 +229,195 @@ def test_strokes_that_come_while_the_first_pass_is_prepared_end_nothing(monkeypa
         pass
     plain = dfc.segment(tissue()[0], scribbles=painted(FIRST, SECOND, THIRD), **QUICK)
     np.testing.assert_array_equal(run.result().labels, plain.labels)
+
+
+def square() -> np.ndarray:
+    """A noisy image, (40, 40), with a bright square."""
+    image = np.random.default_rng(0).random((40, 40)).astype(np.float32)
+    image[10:30, 10:30] += 1.5
+    return image
+
+
+def rows_of(**rows: int) -> np.ndarray:
+    """Strokes on the square's image of one row each, ``row_20=1``."""
+    strokes = np.zeros((40, 40), dtype=np.uint8)
+    for row, value in rows.items():
+        strokes[int(row.removeprefix("row_")), 15:25] = value
+    return strokes
+
+
+def square_run(strokes: Any = None, **changes: Any) -> Run:
+    """A run on the square that begins with about 20 labels, of which it soon loses some."""
+    settings = {"split_into": "clusters", "max_iterations": 20, "threads": 1, "device": "cpu"} | changes
+    return Run(square(), scribbles=strokes, settings=dfc.Settings.from_preset("fast", **settings))
+
+
+def check_same_square(result: dfc.Segmentation) -> None:
+    repeated = dfc.run_again(json.loads(json.dumps(result.record)), square())
+    np.testing.assert_array_equal(repeated.labels, result.labels)
+    np.testing.assert_array_equal(repeated.losses, result.losses)
+    assert repeated.record == result.record
+
+
+def test_scheduled_strokes_that_could_not_be_used_are_refused_at_the_door() -> None:
+    schedule = {0: rows_of(row_20=1, row_2=2), 5: rows_of(row_5=3)}
+    with pytest.raises(ValueError, match="3 classes and the network has 2 channels"):
+        square_run(schedule, n_channels=2)
+
+
+def test_scheduled_strokes_that_others_leave_no_channel_for_are_left_out() -> None:
+    run = square_run({5: rows_of(row_5=3)}, n_channels=2, min_labels=1)
+    numbers = []
+    for iteration in run:
+        if iteration.number == 2 and not iteration.provisional:
+            run.send(rows_of(row_20=1, row_2=2))
+        numbers.append(iteration.number)
+        assert len(numbers) < 100
+    assert "3 classes and the network has 2 channels" in run.refused
+    assert [each["iteration"] for each in run.result().record["strokes"]] == [3]
+
+
+def test_strokes_that_cannot_be_used_before_the_first_iteration_are_refused_in_words() -> None:
+    first = rows_of(row_20=1, row_2=2)
+    run = square_run(first)
+    run.send(np.zeros((40, 40), dtype=np.uint8))
+    result = run.to_the_end()
+    assert run.refused == "scribbles hold no painted pixel; paint at least one stroke, or give none"
+    np.testing.assert_array_equal(result.labels, square_run(first).to_the_end().labels)
+
+
+def few_labels_end(run: Run) -> int:
+    """The iteration at which few labels end a run."""
+    numbers = [iteration.number for iteration in run]
+    assert run.result().ended.startswith("no more than")
+    return numbers[-1]
+
+
+@pytest.mark.parametrize("ahead", [0, 3])
+@pytest.mark.parametrize("strokes", [rows_of(row_20=1), rows_of(row_20=1, row_2=2)])
+def test_strokes_around_the_end_for_few_labels_are_repeated(
+    monkeypatch: pytest.MonkeyPatch, strokes: np.ndarray, ahead: int
+) -> None:
+    monkeypatch.setattr(optimization, "_ahead", lambda device: ahead)
+    end = few_labels_end(square_run(min_labels=14))
+    assert 3 < end < 20
+    for moment in range(end - 3, end + 1):
+        run = square_run(min_labels=14)
+        for iteration in run:
+            if iteration.number == moment and not iteration.provisional:
+                run.send(strokes)
+        result = run.result()
+        assert len(result.record["strokes"]) == 1
+        assert set(np.unique(strokes)) - {0} <= set(np.unique(result.labels))
+        check_same_square(result)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "similarity"])
+@pytest.mark.parametrize("ahead", [0, 3])
+def test_strokes_after_the_end_for_few_labels_find_what_the_last_iteration_left(
+    monkeypatch: pytest.MonkeyPatch, ahead: int, schedule: str
+) -> None:
+    found = []
+    for made_ahead in (0, ahead):
+        monkeypatch.setattr(optimization, "_ahead", lambda device, made_ahead=made_ahead: made_ahead)
+        run = square_run(min_labels=14, continuity_schedule=schedule)
+        end = few_labels_end(run)
+        run.send(rows_of(row_20=1))
+        result = run.to_the_end()
+        assert result.record["strokes"][0]["iteration"] == end + 1
+        check_same_square(result)
+        found.append(result)
+    np.testing.assert_array_equal(found[1].losses, found[0].losses)
+
+
+def test_a_stopped_run_is_repeated_to_its_last_iteration_though_it_keeps_an_older_map() -> None:
+    counts = [iteration.n_labels for iteration in square_run(min_labels=1)]
+    jump = int(np.argmin(np.diff(counts)))  # past a count, so that no map has exactly as many labels as are asked for
+    least = counts[jump + 1] + 1
+    run = square_run(min_labels=least)
+    for iteration in run:
+        if iteration.n_labels < least:
+            run.cancel()
+    result = run.result()
+    outcome = result.record["result"]
+    assert outcome["stopped"]
+    assert outcome["iterations"] < outcome["stopped_after"]
+    check_same_square(result)
+    fewest = min(result.history.counts)
+    assert result.history.iteration(fewest) > result.iterations
+    shown = result.with_count(fewest)
+    np.testing.assert_array_equal(dfc.run_again(shown.record, square()).labels, shown.labels)
+    older = json.loads(json.dumps(result.record))
+    del older["result"]["stopped_after"]
+    np.testing.assert_array_equal(dfc.run_again(older, square()).labels, result.labels)
+
+
+def test_a_result_can_be_asked_for_while_strokes_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = square_run(rows_of(row_20=1, row_2=2))
+    with pytest.raises(NoResultYet):
+        run.result()
+    iterations, pack = iter(run), segmentation.strokes.pack
+    next(iterations)
+
+    def pack_meanwhile(*given: Any) -> dict[str, Any]:
+        if run.scribbles.classes == (1, 2):
+            run.send(rows_of(row_20=1, row_2=2, row_5=3))
+            next(iterations)
+        return pack(*given)
+
+    monkeypatch.setattr(segmentation.strokes, "pack", pack_meanwhile)
+    assert [each["iteration"] for each in run.result().record["strokes"]] == [0]
+    assert list(run.scribbles.classes) == [1, 2, 3]
+
+
+def test_a_result_keeps_nothing_of_its_run() -> None:
+    run = square_run(rows_of(row_20=1, row_2=2), max_iterations=2)
+    result, courses = run.to_the_end(), weakref.ref(run._courses)
+    assert result.record["settings"]["edge_share"] > 0
+    del run
+    gc.collect()
+    assert courses() is None
+    assert np.isfinite(result.confidence).all()
+
+
+def test_refused_strokes_after_the_end_for_few_labels_change_nothing() -> None:
+    run = square_run(min_labels=14)
+    end = few_labels_end(run)
+    run.send(np.zeros((40, 40), dtype=np.uint8))
+    assert not list(run)
+    assert "no painted pixel" in run.refused
+    assert run.result().record["result"]["ended"].startswith("no more than")
+    assert len(run.label_counts) == end + 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"memory_limit": 0.01, "n_channels": 64},
+        {"continuity_schedule": "similarity", "restrict_to_scribbles": False},
+    ],
+)
+def test_a_class_that_is_withdrawn_at_once_leaves_no_trace(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    prepare, waiting = optimization.pass_for, [painted(FIRST, SECOND, (2, 10, 90, 20))]
+    settings = dfc.Settings.from_preset(**{**QUICK, "n_networks": 1, **changes})
+    run = Run(tissue()[0], scribbles=painted(FIRST, SECOND), settings=settings)
+
+    def prepare_meanwhile(task: Any) -> Any:
+        if waiting and len(run.scribbles.classes) == 3:  # before an iteration with the third class
+            run.send(waiting.pop())
+        return prepare(task)
+
+    monkeypatch.setattr(optimization, "pass_for", prepare_meanwhile)
+    for iteration in run:
+        if iteration.number == 3 and waiting:
+            run.send(painted(FIRST, SECOND, THIRD))
+    result = run.result()
+    assert not waiting
+    assert [each["iteration"] for each in result.record["strokes"]] == [0, 4]
+    assert 9 not in result.labels
+    check_same(result)
 
 
 def test_another_image_is_refused() -> None:

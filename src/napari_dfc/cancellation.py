@@ -1,9 +1,13 @@
-"""What says, in the middle of a computation, that nobody waits for it any more."""
+"""What says that a computation was called off, or that it is too early to ask for its result."""
 
 from __future__ import annotations
 
-__all__ = ["Cancelled"]
+__all__ = ["Cancelled", "NoResultYet"]
 
 
 class Cancelled(Exception):
     """The computation was called off in the middle."""
+
+
+class NoResultYet(RuntimeError):
+    """Not one iteration has ended."""

@@ -124,6 +124,9 @@ def segment(
     """Split images into regions and write their label maps."""
     with _one_line_errors():
         settings = _settings(preset, preset_file, changes)
+        for name, word in {"strokes": strokes, "within": within}.items():
+            if word and len(image) > 1:
+                raise _Refusal(f"--{name} goes with one image; {len(image)} came")
         inputs = {"scribbles": scribbles, "mask": mask}
         targets = _targets(image, out, inputs, overlay=overlay, overwrite=overwrite)
         if within and mask is not None:

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -50,8 +51,8 @@ class _Origin(NamedTuple):
 
     number: int
     stage: Stage
-    network: Network | Ensemble
-    momentum: Sequence[Tensor]
+    plan: Plan
+    optimization: Optimization
     generator_state: Tensor
 
 
@@ -97,12 +98,13 @@ class Courses:
     ) -> None:
         self.plane, self.settings, self.device = plane, settings, device
         self.refused = ""
-        self._schedule, self._inbox, self._cancelled, self._most = dict(schedule), inbox, cancelled, most
-        self._begin()
+        self._inbox, self._cancelled, self._most = inbox, cancelled, most
+        self._begin(schedule)
 
-    def _begin(self) -> None:
-        first = self._schedule.get(0)
+    def _begin(self, schedule: Mapping[int, Arrival]) -> None:
+        first = schedule.get(0)
         self.stage = Stage.first(self.plane, self.settings, None if first is None else first.painted)
+        self._schedule = dict(schedule)
         self.plan = self._plan_of(self.stage)
         self.arrived: dict[int, tuple[Arrival, strokes.Scribbles]] = {}
         if first is not None and self.stage.scribbles is not None:
@@ -125,7 +127,8 @@ class Courses:
                 self._start()
             elif (arrival := self._arrival()) is not None:
                 yield from self._change(*arrival)
-            elif self._next > self.stage.last:
+                continue
+            elif self._present.optimization.is_over or self._next > self.stage.last:
                 return
             elif self._next > self._present.last:
                 self._start_next_network()
@@ -134,8 +137,6 @@ class Courses:
                 if iteration.number or not course.is_later:  # of a later network, the untrained one has nothing to say
                     self._latest = replace(iteration, number=iteration.number + course.offset)
                     yield self._latest
-            if self._next <= course.last and not self._interrupted(course.optimization.number):
-                return  # for its few labels
 
     @property
     def _present(self) -> _Course:
@@ -150,8 +151,11 @@ class Courses:
     def _start(self) -> None:
         """The first iterations of all; strokes that came before them are as good as given at once."""
         if self._inbox:
-            self._schedule[0] = self._inbox.pop()
-            self._begin()
+            try:
+                self._begin({**self._schedule, 0: self._inbox.pop()})
+                self.refused = ""
+            except (TypeError, ValueError) as error:
+                self.refused = str(error)
         last = self.settings.region_iterations if self.stage.takes_votes else self.stage.last
         self._course = _Course(self._optimization(self._first_network()), 0, last)
 
@@ -159,9 +163,13 @@ class Courses:
         """The next one of several networks that vote."""
         before = self._present
         self._origin = self._origin_of(before)
-        self._course = None  # its maps are free before the next one's are made
+        before.optimization.rest()  # its maps are free before the next one's are made
         optimization = self._optimization(self._first_network())
         self._course = _Course(optimization, before.last, before.last + self.settings.region_iterations, is_later=True)
+
+    @cached_property
+    def _tensors(self) -> tuple[Tensor, Tensor | None]:
+        return tensors_of(self.plane, self.device)
 
     def _first_network(self) -> Network | Ensemble:
         network = self._network_of(self.stage)
@@ -173,12 +181,11 @@ class Courses:
         return network.to(torch.from_numpy(self.plane.values).dtype)
 
     def _origin_of(self, course: _Course) -> _Origin:
-        optimization, state = course.optimization, self._generator.get_state()
-        return _Origin(self._next, self.stage, optimization.network, optimization.momentum, state)
+        return _Origin(self._next, self.stage, self.plan, course.optimization, self._generator.get_state())
 
     def _optimization(self, network: Network | Ensemble, momentum: Sequence[Tensor] = ()) -> Optimization:
         stage = self.stage
-        image, mask = tensors_of(self.plane, self.device)
+        image, mask = self._tensors
         targets = None
         if stage.scribbles is not None:
             targets = torch.from_numpy(stage.scribbles.targets).to(image.device)
@@ -238,18 +245,19 @@ class Courses:
             stage = origin.stage.following(arrival, number)
         except (TypeError, ValueError) as error:
             self.refused = str(error)
+            if not waited_for:  # others came before them than were foreseen
+                del self._schedule[number]
             return
         assert stage.scribbles is not None
         self.refused = ""
-        self.arrived[number] = arrival, stage.scribbles
-        optimization = self._present.optimization
+        self.arrived = {**self.arrived, number: (arrival, stage.scribbles)}  # another thread may be reading the old one
+        if self._present.optimization is not origin.optimization:
+            self._present.optimization.rest()
         self._generator.set_state(origin.generator_state)
         if stage.classes == origin.stage.classes and stage.factors == origin.stage.factors:
-            self.stage = stage.inheriting(origin.stage, list(range(stage.n_clusters)))
-            if optimization.network is origin.network:
-                optimization.teach(torch.from_numpy(stage.scribbles.targets).to(as_torch_device(self.device)))
-            else:
-                optimization = self._optimization(origin.network, origin.momentum)
+            self.stage, self.plan = stage.inheriting(origin.stage, list(range(stage.n_clusters))), origin.plan
+            optimization = origin.optimization
+            optimization.teach(torch.from_numpy(stage.scribbles.targets).to(as_torch_device(self.device)))
         else:
             optimization = self._succeed(origin, stage)
         self._course = _Course(optimization, number - optimization.number, self.stage.last)
@@ -272,9 +280,12 @@ class Courses:
             taken = [*sources[: stage.n_clusters]]
         network = self._network_of(stage)
         momentum = succeeded(
-            network, (origin.network, origin.momentum), taken, self.settings.initialization, self._generator
+            network,
+            (origin.optimization.network, origin.optimization.momentum),
+            taken,
+            self.settings.initialization,
+            self._generator,
         )
-        self._course = None  # its maps are free before the next one's are made
         self.stage = stage if stage.restricted else stage.inheriting(before, sources)
         self.plan = self._plan_of(stage)
         return self._optimization(network, momentum)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,6 +53,16 @@ class EnsemblePass:
         self._latest: list[Tensor | None] = []  # each network's probabilities in the last pass, (h, w, q)
         self.take(task)
 
+    @property
+    def n_labels(self) -> list[Any]:
+        """How many labels each network had in the last pass."""
+        return [one_pass.n_labels for one_pass in self._passes]
+
+    @n_labels.setter
+    def n_labels(self, found: list[Any]) -> None:
+        for one_pass, each in zip(self._passes, found, strict=True):
+            one_pass.n_labels = each
+
     def take(self, task: Task) -> None:
         """Go on with another image of the same shape, or with other strokes on the same image."""
         same_image = bool(self._passes) and task.image is self.task.image and task.mask is self.task.mask
@@ -79,7 +90,7 @@ class EnsemblePass:
         """Which class wins where, (H, W), once the classifiers of fixed features have had some updates.
 
         The networks that learn their features have the say that they had in the last pass; in the first, none. All
-        weights are as before afterwards. None where every network learns its features.
+        weights and `n_labels` are as before afterwards. None where every network learns its features.
 
         Parameters
         ----------
@@ -93,6 +104,7 @@ class EnsemblePass:
             return None
         counted = range(len(members)) if self._latest else fixed
         self._latest = self._latest or [None] * len(members)
+        n_labels = self.n_labels
         for index in fixed:
             weights = list(members[index].parameters())
             before = [weight.detach().clone() for weight in weights]
@@ -105,6 +117,7 @@ class EnsemblePass:
                             weight.sub_(velocity.mul_(momentum).add_(gradient), alpha=learning_rate)
                 self._latest[index] = self._passes[index](gradients=False).probabilities
             finally:
+                self.n_labels = n_labels
                 with torch.no_grad():
                     for weight, value in zip(weights, before, strict=True):
                         weight.copy_(value)

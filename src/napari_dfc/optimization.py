@@ -103,6 +103,8 @@ class Optimization:
     network : Network or Ensemble
     number : int
         Of the next iteration.
+    is_over : bool
+        Whether it ended for its label count; other strokes let it go on.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Optimization:
     ) -> None:
         self.network = network
         self.number = 0
+        self.is_over = False
         self._least = settings.min_labels if least is None else least
         self._descent = _Descent(list(network.parameters()), settings.learning_rate, settings.momentum, momentum)
         task = Task(network, image, settings, mask, targets, cancelled or (lambda: False))
@@ -139,6 +142,7 @@ class Optimization:
 
     def teach(self, targets: Tensor) -> None:
         """Go on with other strokes of the same classes."""
+        self.is_over = False
         self._view.teach(targets)
 
     def rest(self) -> None:
@@ -169,38 +173,68 @@ class Optimization:
             One after each update; the first of all is the untrained network's. The last one is that of the number
             `last`, or the first after the update that follows a label count of at most `least`.
         """
-        view, network = self._view, self.network
         waiting: deque[_Pending] = deque()
-        while self.number <= last and not interrupted(self.number):
-            final = self.number == last
-            try:
-                found = view.finish() if final else view.step()
-            except Cancelled:
-                if not interrupted(self.number):
-                    raise
-                break
-            waiting.append(_Pending(self.number, found, network, view))
-            self.number += 1
-            if not final:
-                self._descent.step(found.gradients)
-            while waiting and (final or len(waiting) > view.ahead):
+        few = False  # labels, in the iteration that was yielded last
+        while not few and self.number <= last and (made := self._make(self.number == last, interrupted)):
+            waiting.append(made)
+            while waiting and not few and (self.number > last or len(waiting) > self._view.ahead):
                 iteration = waiting.popleft().iteration()
                 yield iteration
-                if iteration.complete and iteration.n_labels <= self._least and iteration.number < last:
-                    # the iteration after this one is the last; it may have been made already
-                    end = waiting[0] if waiting else _Pending(iteration.number + 1, view.finish(), network, view)
-                    self.number = iteration.number + 2
-                    yield end.iteration()
-                    return
+                few = self._has_few(iteration)
+        if few and not waiting and self.number <= last and (made := self._make(True, interrupted)):
+            waiting.append(made)
+            self.is_over = True
+        elif few and waiting and not interrupted(self.number):  # made already, and others after it
+            while len(waiting) > 1:
+                self.number = waiting.pop().number
+            self.is_over = True
         while waiting:
-            yield waiting.popleft().iteration()
+            made = waiting.popleft()
+            if few and not waiting:
+                self._go_back_to(made)
+            iteration = made.iteration()
+            yield iteration
+            few = self._has_few(iteration)
+
+    def _make(self, final: bool, interrupted: Callable[[int], bool]) -> _Pending | None:
+        """The next iteration, followed by an update unless it is the last; None where it is not to be made."""
+        if interrupted(self.number):
+            return None
+        try:
+            found = self._view.finish() if final else self._view.step()
+        except Cancelled:
+            if not interrupted(self.number):
+                raise
+            return None
+        made = _Pending(self.number, found, self.network, self._view, self.momentum)
+        self.number += 1
+        if not final:
+            self._descent.step(found.gradients)
+        return made
+
+    def _has_few(self, iteration: Iteration) -> bool:
+        """Whether the iteration that follows is the last one."""
+        return iteration.complete and iteration.n_labels <= self._least
+
+    def _go_back_to(self, made: _Pending) -> None:
+        """Forget the updates that were made since an iteration, so that strokes find what they would on the CPU."""
+        if made.momentum is None:  # there were none
+            return
+        self.network.load_state_dict(dict(made.weights))
+        self._descent.take(made.momentum)
+        self._view.n_labels = made.n_labels
 
 
 class _Pending:
     """An iteration whose label count is on its way from the device."""
 
-    def __init__(self, number: int, found: Found, network: Network | Ensemble, view: _Whole | _Crops) -> None:
-        self._number, self._found, self._weights = number, found, weights_of(network)
+    def __init__(
+        self, number: int, found: Found, network: Network | Ensemble, view: _Whole | _Crops, momentum: list[Tensor]
+    ) -> None:
+        self.number, self.weights, self.n_labels = number, weights_of(network), view.n_labels
+        # that of the update before; only where others may follow before the label count is known
+        self.momentum = [velocity.clone() for velocity in momentum] if view.ahead else None
+        self._found = found
         self._known, self._complete = view.known, view.complete
         self._count = count_labels(found.clusters, view.known, network.n_clusters)
         self._arrived = None
@@ -214,11 +248,11 @@ class _Pending:
         if self._arrived is not None:
             self._arrived.synchronize()
         return Iteration(
-            number=self._number,
+            number=self.number,
             clusters=self._found.clusters,
             n_labels=int(self._count),
             losses=self._found.losses,
-            weights=self._weights,
+            weights=self.weights,
             known=self._known,
             complete=self._complete,
         )
@@ -234,12 +268,23 @@ class _Whole:
         self.ahead = _ahead(task.image.device)
         self._task = task
         self._made: Pass | None = pass_for(task)
+        self._n_labels = self._made.n_labels  # once there is no pass
 
     @property
     def _pass(self) -> Pass:
         if self._made is None:
             self._made = pass_for(self._task)
+            self._made.n_labels = self._n_labels
         return self._made
+
+    @property
+    def n_labels(self) -> Any:
+        """What decides the next pass; as in `Pass`."""
+        return self._n_labels if self._made is None else self._made.n_labels
+
+    @n_labels.setter
+    def n_labels(self, found: Any) -> None:
+        self._pass.n_labels = found
 
     def teach(self, targets: Tensor) -> None:
         self._task = self._task._replace(targets=targets)
@@ -247,8 +292,7 @@ class _Whole:
             self._made.take(self._task)
 
     def rest(self) -> None:
-        if self._task.settings.continuity_schedule == "constant":  # else a pass remembers what decides the next one
-            self._made = None
+        self._n_labels, self._made = self.n_labels, None
 
     def foretaste(self, descent: _Descent) -> Tensor | None:
         if not isinstance(self._task.network, Ensemble):
@@ -274,6 +318,7 @@ class _Crops:
         self._generator = torch.Generator().manual_seed(task.settings.seed)
         self._order: list[int] = []
         self._pass: Pass | None = None
+        self.n_labels: Any = None  # of the last pass, once that is gone
         shape, device = task.image.shape[1:], task.image.device
         self._clusters = torch.zeros(shape, dtype=cluster_dtype(task.network.n_clusters), device=device)
         self.known = torch.zeros(shape, dtype=torch.bool, device=device)
@@ -289,8 +334,8 @@ class _Crops:
         self._task = self._task._replace(targets=targets)
 
     def rest(self) -> None:
-        if self._task.settings.continuity_schedule == "constant":
-            self._pass = None
+        if self._pass is not None:
+            self.n_labels, self._pass = self._pass.n_labels, None
 
     def foretaste(self, descent: _Descent) -> Tensor | None:
         return None
@@ -308,6 +353,8 @@ class _Crops:
         )
         if self._pass is None:
             self._pass = pass_for(part)
+            if self.n_labels is not None:
+                self._pass.n_labels = self.n_labels
         else:
             self._pass.take(part)
         found = self._pass(gradients=True)
@@ -320,7 +367,7 @@ class _Crops:
         return self._found(found.gradients)
 
     def finish(self) -> Found:
-        self._pass = None  # its maps are free before the whole image is labeled
+        self._pass = self.n_labels = None  # its maps are free before the whole image is labeled
         task = self._task
         picture, predictor = Picture(task.image, task.mask), predictor_for(task.network, task.cancelled)
         with torch.no_grad():
@@ -360,8 +407,12 @@ class _Descent:
         self.weights, self.learning_rate, self.momentum = weights, learning_rate, momentum
         self.velocities = [torch.zeros_like(weight) for weight in weights]
         if velocities:
-            for own, given in zip(self.velocities, velocities, strict=True):
-                own.copy_(given)
+            self.take(velocities)
+
+    def take(self, velocities: Sequence[Tensor]) -> None:
+        """Go on with these."""
+        for own, given in zip(self.velocities, velocities, strict=True):
+            own.copy_(given)
 
     @torch.no_grad()
     def step(self, gradients: list[Tensor]) -> None:

@@ -108,9 +108,12 @@ class Pass(Protocol):
     ----------
     task : Task
         The present one.
+    n_labels : int or Tensor; of several networks a list
+        What it remembers; another pass for the same network goes on with it.
     """
 
     task: Task
+    n_labels: Any
 
     def take(self, task: Task) -> None:
         """Go on with another image of the same shape, or with other strokes on the same image."""
@@ -162,7 +165,7 @@ class AutogradPass:
 
     def __init__(self, task: Task) -> None:
         # of the last pass; a tensor on the device after the first, so that CUDA need not be waited for
-        self._n_labels: int | Tensor = task.network.n_clusters
+        self.n_labels: Any = task.network.n_clusters
         self.take(task)
 
     def take(self, task: Task) -> None:
@@ -186,7 +189,7 @@ class AutogradPass:
             weights = list(task.single.parameters())
             found = list(torch.autograd.grad(losses.total, weights)) if gradients else []
         if task.settings.continuity_schedule != "constant":
-            self._n_labels = count_labels(clusters[0], task.mask, response.shape[1]).to(response.dtype)
+            self.n_labels = count_labels(clusters[0], task.mask, response.shape[1]).to(response.dtype)
         probabilities = response.detach()[0].softmax(0).permute(1, 2, 0) if task.wants_probabilities else None
         return Found(clusters[0], Losses(*(each.detach() for each in losses)), found, probabilities)
 
@@ -212,7 +215,7 @@ class AutogradPass:
             usable = targets if pixels is None else targets.masked_fill(~pixels, -1)
             scribble = scribble_loss(response, usable, settings.balance_scribbles)
         painted = self.task.targets is not None
-        total = weighted_total(settings, similarity, continuity, scribble, painted, self._n_labels)
+        total = weighted_total(settings, similarity, continuity, scribble, painted, self.n_labels)
         return Losses(similarity, continuity, scribble, total)
 
 

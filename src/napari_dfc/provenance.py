@@ -45,7 +45,8 @@ def record_of(
     strokes : sequence of dict
         As `napari_dfc.scribbles.pack` gives them, with the number of ``"updates"`` that had to follow.
     outcome : dict
-        How it ended.
+        How it ended: how many ``"iterations"`` the network of the kept map had and, where somebody ``"stopped"`` the
+        run, the number of the last iteration made as ``"stopped_after"``. Records without it mean the kept one.
     """
     return {
         "format": RECORD_FORMAT,

@@ -78,7 +78,8 @@ def mask_of(record: Mapping[str, Any]) -> NDArray[np.bool_] | None:
 def stopped_after(record: Mapping[str, Any]) -> int | None:
     """The iteration after which somebody stopped the run; None where it ended by itself."""
     outcome = record["result"]
-    return int(outcome["iterations"]) if outcome.get("stopped") else None
+    # older records say only which iteration's map was kept
+    return int(outcome.get("stopped_after", outcome["iterations"])) if outcome.get("stopped") else None
 
 
 def has_painted_classes(record: Mapping[str, Any]) -> bool:
@@ -289,7 +290,9 @@ def as_python(record: Mapping[str, Any], image: str = "image") -> str:
     return "\n".join(lines)
 
 
-def as_command(record: Mapping[str, Any], image: str = "image.tif", labels: str = "labels.tif") -> str:
+def as_command(
+    record: Mapping[str, Any], image: str = "image.tif", labels: str = "labels.tif", channel_axis: int | None = None
+) -> str:
     """The command that writes the labels of a record again.
 
     Parameters
@@ -298,6 +301,8 @@ def as_command(record: Mapping[str, Any], image: str = "image.tif", labels: str 
         Of a run.
     image, labels : str
         Names of files.
+    channel_axis : int, optional
+        The axis of the channels, where the run was told of one.
 
     Returns
     -------
@@ -321,6 +326,8 @@ def as_command(record: Mapping[str, Any], image: str = "image.tif", labels: str 
     for name, value in _options(record).items():
         option = "--" + name.replace("_", "-")
         words += [option if value else "--no-" + option[2:]] if isinstance(value, bool) else [option, str(value)]
+    if channel_axis is not None:
+        words += ["--channel-axis", str(channel_axis)]
     if record["result"].get("shown") is not None:
         words += ["--label-count", str(record["result"]["shown"])]
     if record["strokes"]:

@@ -352,6 +352,10 @@ class KeptProbabilities(NamedTuple):
         return self.first, self.margin
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, eq=False)
 class KeptResponse:
     """What it takes to compute a kept map's response once more: small, unlike the response itself."""
@@ -366,7 +370,7 @@ class KeptResponse:
     edge_share: float
     statistics: tuple[Statistics, ...] | None = None  # of each network; by default those of this image
 
-    cancelled: Callable[[], bool] = lambda: False
+    cancelled: Callable[[], bool] = _never
     # once the blocks have gone over the whole image
     _drift: list[float] = field(default_factory=list, repr=False)
     _features: list[Features] = field(default_factory=list, repr=False)
@@ -446,6 +450,13 @@ class KeptResponse:
             for _ in self._blocks():
                 pass
         return tuple(self._features)
+
+    def not_to_be_cancelled(self) -> KeptResponse:
+        """The same with what it has found, which keeps nothing of the run that it comes from."""
+        kept = replace(self, cancelled=_never)
+        if "_at_edges" in vars(self):
+            vars(kept)["_at_edges"] = self._at_edges
+        return kept
 
     def adapted(self, weights: Mapping[str, Tensor], statistics: tuple[Statistics, ...] | None) -> KeptResponse:
         """The response to the same image with other weights and statistics."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from napari_dfc import images
 from napari_dfc import scribbles as strokes
 from napari_dfc.basins import Votes, basins_of
-from napari_dfc.cancellation import Cancelled
+from napari_dfc.cancellation import Cancelled, NoResultYet
 from napari_dfc.contrast import contrast_of
 from napari_dfc.courses import Courses
 from napari_dfc.devices import (
@@ -118,9 +118,10 @@ class Run:
         self._mask = None if mask is None else pack_mask(np.asarray(mask))  # for the record
         given = scribbles if isinstance(scribbles, Mapping) or scribbles is None else {0: scribbles}
         schedule = {} if given is None else check_arrivals(given)
+        before: strokes.Scribbles | None = None
         for number, arrival in schedule.items():
             kind = (self.plane.whole_shape, self.settings.n_channels, self.plane.mask)
-            strokes.prepare(arrival.painted, *kind, window=self.plane.window)
+            before = strokes.prepare(arrival.painted, *kind, before, self.plane.window)
             if number and arrival.updates < 1:
                 raise ValueError(f"updates is {arrival.updates}; accepted is a whole number from 1")
         self.device = choose_device(self.settings.device)
@@ -130,6 +131,7 @@ class Run:
         self._contrast = np.zeros((0, 0), dtype=np.float32)
         self._cancelled = threading.Event()
         self._inbox: deque[Arrival] = deque(maxlen=1)  # filled by other threads
+        self._lock = threading.Lock()  # what is kept belongs together, whichever thread asks for the result
         self._threads = 0
         self._seconds = 0.0
         self._courses = self._begin(schedule)
@@ -272,7 +274,8 @@ class Run:
                     self._ended = "stopped by the user"
                     return
             if not iteration.provisional:
-                self._take(iteration)
+                with self._lock:
+                    self._take(iteration)
             self._seconds = time.perf_counter() - started
             yield iteration
         assert self._latest is not None
@@ -369,12 +372,14 @@ class Run:
 
         Raises
         ------
-        RuntimeError
-            No iteration has ended yet.
+        NoResultYet
+            No iteration has ended; a RuntimeError.
         """
-        if self._kept is None:
-            raise RuntimeError("there is no result yet: not one iteration has ended")
-        iteration, stage, _ = kept = self._kept
+        with self._lock:
+            kept, latest, maps, arrived = self._kept, self._latest, self._recorder.maps(), self._courses.arrived
+        if kept is None or latest is None:
+            raise NoResultYet("there is no result yet: not one iteration has ended")
+        iteration, stage, _ = kept
         pieces = self._pieces(stage)
         n_updates = iteration.number
         response: KeptResponse | KeptPieces
@@ -399,7 +404,9 @@ class Run:
             "ended": ended,
             "stopped": self._cancelled.is_set() or not self._ended,
         }
-        record = self._record(n_updates, outcome)
+        if outcome["stopped"]:
+            outcome["stopped_after"] = latest.number  # the kept map may be older
+        record = self._record(kept, arrived, outcome)
         return Segmentation(
             labels=self._in_place(labels),
             iterations=n_updates,
@@ -415,7 +422,7 @@ class Run:
             _response=response,
             _run_numbers=stage.run_numbers[: len(numbers)],
             _numbers=numbers,
-            _maps=self._recorder.maps(),
+            _maps=maps,
             _n_classes=len(stage.classes),
             _window=self.plane.window,
             _to_model=partial(_model_of_run, response, numbers, record, self.settings, self.plane, self.name),
@@ -480,7 +487,8 @@ class Run:
         if stage.edge_share and not self._cancelled.is_set():
             response = replace(plain, edge_share=stage.edge_share, cancelled=self._courses.called_off)
             try:
-                return response, response.winners()
+                clusters = response.winners()
+                return response.not_to_be_cancelled(), clusters
             except Cancelled:
                 pass
             except (RuntimeError, MemoryError) as error:
@@ -497,14 +505,14 @@ class Run:
         whole = kept.iteration.complete
         return note_of(kept.stage, kept.plan, n_labels, response, notes, whole, self._courses.called_off())
 
-    def _record(self, n_updates: int, outcome: Mapping[str, Any]) -> dict[str, Any]:
+    def _record(
+        self, kept: _Kept, arrived: Mapping[int, tuple[Arrival, strokes.Scribbles]], outcome: Mapping[str, Any]
+    ) -> dict[str, Any]:
         painted = [
             {**strokes.pack(found, number, self.plane.window), "updates": arrival.updates}
-            for number, (arrival, found) in self._courses.arrived.items()
-            if number <= n_updates
+            for number, (arrival, found) in arrived.items()
+            if number <= outcome["iterations"]
         ]
-        kept = self._kept
-        assert kept is not None
         record = record_of(
             self.plane, self.settings, self.name, self._threads, self.device, kept.plan, painted, outcome
         )

@@ -9,7 +9,7 @@ only one map for each layer and one for the gradient.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ class StripPass:
         self._buffers = torch.empty(3, strip_rows + 2, self._width, channels, dtype=dtype)
         self._seen: tuple[Tensor | None, Tensor | None] = (None, None)
         self._one_width = network.n_clusters == channels
-        self._n_labels = network.n_clusters  # of the last pass
+        self.n_labels: Any = network.n_clusters  # of the last pass
         self._response_buffers = self._buffers[1:]
         if not self._one_width:
             self._response_buffers = torch.empty(2, strip_rows + 2, self._width, network.n_clusters, dtype=dtype)
@@ -93,7 +93,7 @@ class StripPass:
         found = self._backward(*sums) if gradients else []
         objective = self._objective
         if self.task.settings.continuity_schedule != "constant":
-            self._n_labels = int(count_labels(objective.clusters, self.task.mask, self.task.single.n_clusters))
+            self.n_labels = int(count_labels(objective.clusters, self.task.mask, self.task.single.n_clusters))
         return Found(objective.clusters.clone(), objective.losses(), found, objective.probabilities)
 
     # ------------------------------------------------------------------ forward
@@ -186,7 +186,7 @@ class StripPass:
                 self._response_gradient = self._maps[0].new_empty(self._height, self._width, len(slope))
         sums = torch.zeros(len(slope), dtype=torch.float64)
         products = torch.zeros(slope.shape, dtype=torch.float64)
-        self._objective.start(self._n_labels, self._wanted())
+        self._objective.start(self.n_labels, self._wanted())
         for top, bottom, centered, response in self._responses():
             height = bottom - top
             gradient = self._response_gradient[top:bottom] if gradients else self._response_buffers[1][:height]

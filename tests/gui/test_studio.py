@@ -263,6 +263,20 @@ def test_copied_python_of_a_plane_of_a_stack_with_channels(studio: Studio, finis
         studio.as_command()
 
 
+def test_a_copied_command_names_the_axis_of_the_channels(studio: Studio, finish: Wait) -> None:
+    image = studio.viewer.add_image(np.random.default_rng(0).random((2, 40, 50)), name="pair")
+    finish(studio.segment(image, channel_axis=0, settings=GROUPS))
+    assert "--channel-axis 0" in studio.as_command()
+
+
+def test_labels_of_several_references_are_not_copied_or_run_again(studio: Studio, image: Image, finish: Wait) -> None:
+    run = finish(studio.segment(image, settings=GROUPS))
+    run.layer.metadata[METADATA_KEY]["training"] = {"references": ["left", "right"]}
+    for action in (studio.as_python, studio.as_command, lambda: studio.run_again(run.layer)):
+        with pytest.raises(ValueError, match=r"trained on “left”, “right”"):
+            action()
+
+
 def test_copying_and_running_again_need_a_result(studio: Studio, image: Image) -> None:
     painted = studio.viewer.add_labels(np.ones(image.data.shape[:2], np.uint8))
     for action in (studio.as_python, studio.as_command, lambda: studio.run_again(painted)):

@@ -27,6 +27,9 @@ def record_of(layer: Labels | None) -> dict[str, Any]:
     """
     record = {} if layer is None else layer.metadata.get(METADATA_KEY, {})
     records.settings_of(record)
+    if "training" in record:
+        names = ", ".join(f"“{name}”" for name in record["training"]["references"])
+        raise ValueError(f"this was made by a network trained on {names}; give it images with “Apply a network”")
     if "source" not in record:
         raise ValueError("this result doesn't say from which layer it came")
     return dict(record)
@@ -84,4 +87,4 @@ def command_of(viewer: ViewerModel, layer: Labels | None) -> str:
     found = next((each.source.path for each in viewer.layers if each.name == name), None)
     if "window" in source:
         record = records.in_whole(record, Window.of_list(source["window"]))
-    return records.as_command(record, found or f"{name}.tif", f"{name}_labels.tif")
+    return records.as_command(record, found or f"{name}.tif", f"{name}_labels.tif", source["channel_axis"])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
+from napari_dfc.cancellation import NoResultYet
 from napari_dfc.devices import torch_is_loaded
 from napari_dfc.gui.background import Progress, Refusal, ViewerRun, in_background
 from napari_dfc.gui.colors import class_colors, class_names, hex_colors
@@ -126,7 +127,7 @@ class LayerRun(ViewerRun):
         """What the iterations that were made give, where these were called off."""
         try:
             return None if self._run is None else self._run.result()
-        except RuntimeError:  # not one iteration has ended
+        except NoResultYet:
             return None
 
     def to_teach(self, labels: NDArray[Any]) -> Run:
