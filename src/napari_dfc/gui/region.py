@@ -70,18 +70,20 @@ def _painted(within: Labels, plane: ImagePlane, point: Sequence[float]) -> NDArr
     for top in range(0, plane.shape[0], ROWS_AT_ONCE):
         part = inside[top : top + ROWS_AT_ONCE]
         rows = np.arange(top, top + len(part))[:, None]
-        there = np.ones((1, 1), dtype=bool)
+        there: list[NDArray[np.bool_]] = []
         index: list[NDArray[np.intp]] = []
         for first, row, column, length in zip(*steps, data.shape, strict=True):
             # of a layer that lies straight an axis is one of rows or of columns alone, and the look-up cheap
             place = np.full((1, 1), first) + (row * rows if row else 0) + (column * columns if column else 0)
             place = np.rint(place).astype(np.intp)
-            there = there & (place >= 0) & (place < length)
+            there.append((place >= 0) & (place < length))
             index.append(place.clip(0, length - 1))
         fixed = tuple(int(place[0, 0]) if place.size == 1 else slice(None) for place in index)
         places = [place for place in index if place.size > 1]
         part[:] = _picked(np.asarray(data[fixed]), places) != 0
-        part &= there
+        for each in there:
+            if not each.all():
+                part &= each
     return inside
 
 
