@@ -133,8 +133,12 @@ class ApplyRun(ViewerRun):
     # ------------------------------------------------------------------ in the worker's thread
 
     def _steps(self) -> Generator[Progress, None, None]:
-        """One plane at a time: the next is begun when the window has drawn the one before."""
+        """What is done in the thread."""
         yield Progress(0, self._n_planes, "Starting ...")
+        yield from self._apply()
+
+    def _apply(self) -> Generator[Progress, None, None]:
+        """One plane at a time: the next is begun when the window has drawn the one before."""
         number = 0
         for target, planes in enumerate(self.application.planes):
             for series in planes.series():

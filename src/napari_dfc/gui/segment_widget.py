@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["SegmentWidget"]
 
 #: Among the layers that hold a region: the part of the image that is on screen.
-ON_SCREEN = "What is on screen"
+ON_SCREEN = "On screen now"
 
 #: Among the levels: the one that napari displays.
 AS_DISPLAYED = -1
@@ -90,8 +90,8 @@ class SegmentWidget(Dock):
             choices=self._regions,
             nullable=True,
             tooltip="A layer in which you drew rectangles, ellipses or polygons (Shapes), or painted (Labels), or "
-            "what you see of the image now: only this is segmented, which is faster. “Segment the whole plane” then "
-            "gives the rest of the image the same classes. Optional.",
+            "“On screen now”, what you see of the image: only this is segmented, which is faster. “Segment the whole "
+            "plane” then gives the rest of the image the same classes. Optional.",
         )
         self.level = ComboBox(
             label="Resolution",

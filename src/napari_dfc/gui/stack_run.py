@@ -97,7 +97,9 @@ class StackRun(ApplyRun):
         model = yield from self._network()
         if model is not None:
             self.application = replace(self.application, model=model.colored(self._colors))
-            yield from super()._steps()
+            rows, columns = self.application.planes[0].plane.shape
+            yield Progress(0, self._n_planes, f"Applying it to {columns} x {rows} pixels ...")
+            yield from self._apply()
 
     def _network(self) -> Generator[Progress, None, Model | None]:
         """Groups are what several networks agreed on: one is taught them. Classes and clusters have their network."""
