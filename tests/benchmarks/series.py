@@ -5,7 +5,8 @@ applied to the other eight, beside a random forest on the same strokes. Time ser
 known truth, which drifts by fractions of a pixel, fades to half its brightness and has noise of its own in every frame;
 once more, it also blurs and is lit ever less evenly. The network is trained on the first frame. Adaptation: the same
 scenes, and others in which another part of the image comes into view, the brightness jumps, or nothing changes but
-noise. Flicker counts pixels whose truth is the same in both frames. Needs the images in shared/data.
+noise, which stays as it is or grows fivefold. Flicker counts pixels whose truth is the same in both frames. Needs the
+images in shared/data.
 """
 
 from __future__ import annotations
@@ -83,9 +84,9 @@ def filmed(scene: Micrograph, blur: float, uneven: float, seed: int = 0) -> tupl
     return frames, np.stack(truths)
 
 
-def photographed(image: NDArray, random: np.random.Generator) -> NDArray:
-    """A frame with the noise of light and camera."""
-    image = random.poisson(image * PHOTONS / 255) * 255 / PHOTONS + random.normal(0, READ_NOISE, image.shape)
+def photographed(image: NDArray, random: np.random.Generator, noise: float = 1.0) -> NDArray:
+    """A frame with the noise of light, and of a camera so many times as noisy."""
+    image = random.poisson(image * PHOTONS / 255) * 255 / PHOTONS + random.normal(0, noise * READ_NOISE, image.shape)
     return image.round().clip(0, 255).astype(np.uint8)
 
 
@@ -105,13 +106,20 @@ def panned(scene: Micrograph, seed: int = 0) -> tuple[list[NDArray], NDArray]:
     return frames, np.stack(truths)
 
 
-def standing(scene: Micrograph, light: Callable[[float], float] | None, seed: int = 0) -> tuple[list[NDArray], NDArray]:
-    """Frames of a scene that stays where it is, lit as its age from 0 to 1 says; all the same one where it doesn't."""
+def standing(
+    scene: Micrograph, light: Callable[[float], float] | None, noise: float = 1.0, seed: int = 0
+) -> tuple[list[NDArray], NDArray]:
+    """Frames of a scene that stays where it is, lit as its age from 0 to 1 says; all the same one where it doesn't.
+
+    The camera's noise grows evenly, until the last frame has so many times that of the first.
+    """
     random = np.random.default_rng(seed)
     image = scene.image.astype(float)
     first = photographed(image, random)
     ages = np.linspace(0, 1, N_FRAMES)
-    frames = [first if light is None else photographed(image * light(age), random) for age in ages]
+    frames = [
+        first if light is None else photographed(image * light(age), random, 1 + (noise - 1) * age) for age in ages
+    ]
     return frames, np.stack([scene.classes] * N_FRAMES)
 
 
@@ -119,6 +127,7 @@ def standing(scene: Micrograph, light: Callable[[float], float] | None, seed: in
 FILMS: dict[str, Callable[[Micrograph], tuple[list[NDArray], NDArray]]] = {
     "the same frame": partial(standing, light=None),
     "noise alone": partial(standing, light=lambda age: 1.0),
+    "noise five times as strong at the end": partial(standing, light=lambda age: 1.0, noise=5.0),
     "half the light from the middle on": partial(standing, light=lambda age: 1.0 if age < 0.5 else 0.5),
     "drifts and fades": partial(filmed, blur=0.0, uneven=0.0),
     "also blurs, uneven light": partial(filmed, blur=2.0, uneven=0.3),
