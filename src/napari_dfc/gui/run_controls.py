@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import CheckBox, Container, PushButton, Slider
+from magicgui.widgets import CheckBox, ComboBox, Container, PushButton, Slider
 from napari.layers import Labels
 from qtpy.QtWidgets import QApplication
 
 from napari_dfc.gui.form import labeled, stacked
 from napari_dfc.gui.layers import METADATA_KEY
 from napari_dfc.gui.plot import CurvePlot
+from napari_dfc.settings import USUAL_UPDATES
 
 if TYPE_CHECKING:
     from napari_dfc.gui.studio import Studio
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["RunControls"]
 
 ALL_PLANES = "Segment all planes"
+
+#: How a network goes over them.
+UNCHANGED, FOLLOWING = "one network", "following changes"
 
 #: Least time between two drawings of the curves, in seconds.
 PLOT_INTERVAL = 0.5
@@ -77,6 +81,14 @@ class RunControls(Container[Any]):
             tooltip="Give every slice or time point the classes of this one: what was learned here is kept as a "
             "network and applied to all of them, into a new layer. Pressed again: stop, and keep those that are done.",
         )
+        self.planes_by = ComboBox(
+            label="Planes by",
+            choices=(UNCHANGED, FOLLOWING),
+            tooltip="one network: every plane is segmented by what was learned here. following changes: it "
+            "goes from this plane outward in both directions, and where a plane shows something else than those before "
+            f"it, a copy of the network learns it in {USUAL_UPDATES} steps. For staining, focus or content that "
+            "changes slowly; takes longer.",
+        )
         self.plot = CurvePlot()
         self._plotted = 0.0
         self._lay_out()
@@ -108,8 +120,9 @@ class RunControls(Container[Any]):
         self.spot.enabled = self.certainty.enabled = self.python.enabled = self.command.enabled = done
         self._after.visible = run is not None
         stack = studio.stack_run is not None and studio.stack_run.running
-        self.all_planes.visible = run is not None and bool(run.inputs.plane.position)
+        self._stack.visible = run is not None and bool(run.inputs.plane.position)
         self.all_planes.enabled, self.all_planes.text = done or stack, "Stop all planes" if stack else ALL_PLANES
+        self.planes_by.enabled = self.all_planes.enabled and not stack
         self.again.enabled = not running and self._selected_result() is not None
         self.draw(at_once=True)
 
@@ -142,7 +155,8 @@ class RunControls(Container[Any]):
         if stack is not None and stack.running:
             stack.stop()
         else:
-            self._try(self._studio.segment_all_planes)
+            updates = USUAL_UPDATES if self.planes_by.value == FOLLOWING else 0
+            self._try(lambda: self._studio.segment_all_planes(adaptation=updates))
 
     def _slide(self, place: int) -> None:
         counts = self._studio.counts
@@ -179,7 +193,8 @@ class RunControls(Container[Any]):
         self._curves = Container(labels=False)
         self._curves.margins = (0, 0, 0, 0)
         self._curves.native.layout().addWidget(self.plot)
-        self._after = stacked([self._history, back, look, self.all_planes, self._curves, copy])
+        self._stack = stacked([labeled(self.planes_by), self.all_planes])
+        self._after = stacked([self._history, back, look, self._stack, self._curves, copy])
         self.extend([steer, self._after, self.again])
 
     def _connect(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +73,6 @@ class StackRun(ApplyRun):
         self._make, self._to_teach, self._taught = run.result.model, run.to_teach, taught
         self._names = class_names(run.layer, numbers)
         self._colors = hex_colors({number: run.layer.get_color(number) for number in numbers})
-        self._mask = run.inputs.mask
         self._teacher: Run | None = None
         self._kept = False
         super().__init__(run.viewer, application)
@@ -98,12 +97,6 @@ class StackRun(ApplyRun):
             yield Progress(0, self._n_planes, words)
         return None if self._called_off else teacher.result().model(self._names)
 
-    def _predict(self, target: int, series: Iterator[ImagePlane]) -> Iterator[Done]:
-        for done in super()._predict(target, series):
-            if self._mask is not None and done.labels is not None:
-                done.labels[~self._mask] = 0
-            yield done
-
     # ------------------------------------------------------------------ in the main thread
 
     def _take(self, progress: Progress) -> None:
@@ -112,13 +105,19 @@ class StackRun(ApplyRun):
             networks_of(self.viewer).keep(self.application.name, self.application.model)
         super()._take(progress)
 
+    def _record(self, done: Done) -> dict[str, Any]:
+        (planes,) = self.application.planes
+        if not planes.outward:
+            return super()._record(done)
+        return {**super()._record(done), "begins": {str(axis): index for axis, index in planes.plane.position.items()}}
+
     def _call_off(self) -> None:
         super()._call_off()
         if self._teacher is not None:
             self._teacher.cancel()
 
 
-def stack_run(run: LiveRun | None, count: int | None = None) -> StackRun:
+def stack_run(run: LiveRun | None, count: int | None = None, adaptation: int = 0) -> StackRun:
     """Begin to give all planes of a stack the classes of a result of one of them.
 
     Parameters
@@ -126,6 +125,9 @@ def stack_run(run: LiveRun | None, count: int | None = None) -> StackRun:
     run : LiveRun, or None
     count : int, optional
         The label count that is shown, where that is not the result's own.
+    adaptation : int
+        Updates of the network, see `napari_dfc.series.predict_series`, for which it goes from the result's plane
+        outward; 0 leaves it as it is.
 
     Returns
     -------
@@ -136,6 +138,9 @@ def stack_run(run: LiveRun | None, count: int | None = None) -> StackRun:
     ValueError
         No result, no stack, a result that no network gives, or further layers without some of the planes.
     """
+    from napari_dfc.series import check_adaptation
+
+    check_adaptation(adaptation)
     if run is None or run.running or run.result is None or run.layer is None:
         raise ValueError("there is no result yet; segment one plane first")
     plane, result = run.inputs.plane, run.result
@@ -153,7 +158,8 @@ def stack_run(run: LiveRun | None, count: int | None = None) -> StackRun:
     application = Application(
         None,
         networks.new_name(f"{plane.layer.name} network"),
-        (_planes_of(run),),
+        (replace(_planes_of(run), outward=adaptation > 0, mask=run.inputs.mask),),
+        adaptation=adaptation,
         device=settings.device,
         threads=settings.threads,
     )

@@ -113,8 +113,15 @@ class Steering:
         if self.run is not None:
             self.run.update()
 
-    def segment_all_planes(self) -> StackRun:
-        """Give every plane of the stack the classes of the present result, by one network that they share.
+    def segment_all_planes(self, *, adaptation: int = 0) -> StackRun:
+        """Give every plane of the stack the classes of the present result.
+
+        Parameters
+        ----------
+        adaptation : int
+            0: one network for all planes. Above, up to 50: the planes are visited from the result's own outward in both
+            directions, along the first axis of the stack, and a copy of the network gets so many updates on each plane
+            that shows something else than those before it; see `napari_dfc.series.predict_series`.
 
         Returns
         -------
@@ -125,12 +132,12 @@ class Steering:
         Raises
         ------
         ValueError
-            No result, no stack, regions, or a label count that the network does not give.
+            No result, no stack, regions, a label count that the network does not give, or an adaptation out of range.
         """
         from napari_dfc.gui.stack_run import stack_run
 
         self.stop_all_planes()
-        self.stack_run = run = stack_run(self.run, self._count)
+        self.stack_run = run = stack_run(self.run, self._count, adaptation)
         run.progressed.connect(lambda progress: self.said.emit(progress.words))
         run.ended.connect(self._say)
         self.changed.emit()
