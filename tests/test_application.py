@@ -17,6 +17,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import napari_dfc as dfc
+from napari_dfc import model_file
 from napari_dfc.application import Job, apply, sources_of
 from napari_dfc.cli import app
 from napari_dfc.files import read_image, read_labels, write_labels
@@ -93,6 +94,13 @@ def test_every_image_of_a_folder_gets_the_labels_of_predict_and_a_row(
     assert float(rows[3]["pixel_area_um2"]) == pytest.approx(0.125)
     assert float(rows[3]["nucleus (um2)"]) == pytest.approx(0.125 * int(rows[3]["nucleus (pixels)"]))
     assert rows[0]["nucleus (um2)"] == ""
+
+
+def test_the_network_is_read_once(network: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, unpack = [], model_file.unpack
+    monkeypatch.setattr(model_file, "unpack", lambda data: read.append(data) or unpack(data))
+    assert call("apply", network, images / "part0.png", "-o", tmp_path / "out").exit_code == 0
+    assert len(read) == 1
 
 
 def test_two_processes_give_what_one_gives(network: Path, images: Path, tmp_path: Path) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import napari_dfc as dfc
+from napari_dfc.devices import choose_device
+from napari_dfc.memory import make_plan
 from napari_dfc.metrics import flicker
 from napari_dfc.model import Model
 from napari_dfc.noise import unchanged
 from napari_dfc.samples import read_sample
+from napari_dfc.series import Series
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +169,48 @@ def test_what_the_source_of_the_frames_raises_is_passed_on(model: Model, noisy: 
     assert next(results).labels.shape == (90, 110)
     with pytest.raises(OSError, match=r"^the camera was unplugged$"):
         next(results)
+
+
+# ---------------------------------------------------------------------- frame by frame, and its memory
+
+
+def test_a_frame_that_cannot_be_used_leaves_a_series_as_it_was(model: Model, noisy: np.ndarray) -> None:
+    expected = labels_of(model.predict_series(noisy[:3], smoothing=0.6))
+    series = Series(model, smoothing=0.6)
+    found = [series.segment(noisy[0]).labels]
+    for wrong, words in ((noisy[1, :50], "accepted is one size for all"), (noisy[1, ..., :2], "has 3 axes")):
+        with pytest.raises(ValueError, match=words):
+            series.segment(wrong)
+    found += [series.segment(each).labels for each in noisy[1:3]]
+    assert np.array_equal(found, expected)
+    assert not np.array_equal(expected, labels_of(model.predict_series(noisy[:3])))
+
+
+def test_results_tell_the_memory_that_was_foretold(model: Model, noisy: np.ndarray) -> None:
+    shape, engine = noisy.shape[1:3], {"device": "cpu", "threads": 1}
+    for asked in ({}, {"smoothing": 0.5}, {"smoothing": 0.5, "adaptation": 3}):
+        (found,) = model.predict_series(noisy[:1], **asked, **engine)
+        assert found.plan == model.plan(shape, **asked, **engine)
+    assert model.predict(noisy[0], **engine).plan == model.plan(shape, **engine)
+
+
+def test_updates_take_the_memory_of_a_run_of_the_same_networks(model: Model) -> None:
+    shape, engine = (800, 700), {"device": "cpu", "threads": 1}
+    settings = model.settings.change(**engine, split_into="clusters")
+    kind = {"factors": model.factors, "n_clusters": len(model.numbers)}
+    run = make_plan(shape, len(model.offset), settings, choose_device("cpu"), **kind)
+    plan = model.plan(shape, adaptation=5, **engine)
+    # three frames of three channels, two maps of three probabilities, confidence and margin; two maps of labels; labels
+    held = 800 * 700 * (4 * (3 * 3 + 2 * 3 + 2) + 2 * 8 + 1)
+    assert plan.bytes == run.bytes + held
+    assert plan.bytes > 3 * model.plan(shape, smoothing=0.5, **engine).bytes
+    assert model.plan(shape, smoothing=0.5, **engine).bytes > model.plan(shape, **engine).bytes
+
+
+def test_updates_are_held_to_the_limit_of_the_networks_settings(model: Model) -> None:
+    limited = replace(model, settings=model.settings.change(memory_limit=0.1))
+    plan = limited.plan((800, 700), adaptation=5, device="cpu")
+    assert plan.n_crops > 1
+    assert plan.bytes < plan.whole == model.plan((800, 700), adaptation=5, device="cpu").bytes
+    with pytest.raises(ValueError, match="adaptation is 51"):
+        model.plan((9, 9), adaptation=51)

@@ -19,11 +19,9 @@ from napari_dfc.noise import unchanged
 from napari_dfc.optimization import optimize
 from napari_dfc.prediction import Features, Picture, Statistics, drift_between
 from napari_dfc.result import KeptResponse, network_for, tensors_of
+from napari_dfc.settings import Settings
 
-__all__ = ["MOST_UPDATES", "Adaptation", "Copy", "updated"]
-
-#: Updates on a frame, at most.
-MOST_UPDATES = 50
+__all__ = ["Adaptation", "Copy", "settings_of_updates", "updated"]
 
 #: Drift between two frames up to which they are alike: noise of the same strength has 0.00003, see docs/benchmarks.md.
 LEAST_DRIFT = 0.001
@@ -105,9 +103,9 @@ class Adaptation:
         targets = np.where(held < 0, shares.argmax(-1), held)
         if response.known is not None:
             targets[~response.known] = -1
-        self._latest = here
         copy = updated(response, targets, self._n_updates)
         found = response.adapted(*copy).shares()
+        self._latest = here  # not before: where memory runs out on the way, the frame can be tried once more
         learned = (found.argmax(-1) == targets)[targets >= 0]
         if learned.mean() < LEAST_AGREEMENT:
             return shares
@@ -150,6 +148,12 @@ def _has_changed(before: Plane, after: Plane) -> bool:
     return bool(1 - inside.mean() > LEAST_CHANGED)
 
 
+def settings_of_updates(settings: Settings, n_updates: int) -> Settings:
+    """The settings of a kept network's training, for updates on a frame of which every pixel has a target."""
+    # what the others would be drawn to need not be found, nor do they vote
+    return settings.change(max_iterations=n_updates, superpixels=0, split_into="clusters")
+
+
 def updated(response: KeptResponse, targets: NDArray[np.int64], n_updates: int) -> Copy:
     """The kept network after updates on a frame.
 
@@ -166,8 +170,7 @@ def updated(response: KeptResponse, targets: NDArray[np.int64], n_updates: int) 
     Copy
     """
     plane, device = response.plane, response.device
-    # every pixel has a target: what the others would be drawn to need not be found, nor do they vote
-    settings = response.settings.change(max_iterations=n_updates, superpixels=0, split_into="clusters")
+    settings = settings_of_updates(response.settings, n_updates)
     n_inputs, n_clusters, factors = len(plane.values), response.n_clusters, response.factors
     plan = make_plan(plane.shape, n_inputs, settings, device, factors=factors, n_clusters=n_clusters)
     network = network_for(n_inputs, settings, n_clusters, factors)

@@ -136,7 +136,9 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
 
 
-def apply(job: Job, sources: Sequence[Path], targets: Sequence[Path], jobs: int = 1) -> Generator[Applied, None, None]:
+def apply(
+    job: Job, sources: Sequence[Path], targets: Sequence[Path], jobs: int = 1, model: Model | None = None
+) -> Generator[Applied, None, None]:
     """Segment images with a kept network, and write their label maps.
 
     Parameters
@@ -148,6 +150,8 @@ def apply(job: Job, sources: Sequence[Path], targets: Sequence[Path], jobs: int 
         The label file of each, which ends in .tif.
     jobs : int
         Processes at once.
+    model : Model, optional
+        What `load` makes of the network's file, where it was loaded already.
 
     Yields
     ------
@@ -166,12 +170,11 @@ def apply(job: Job, sources: Sequence[Path], targets: Sequence[Path], jobs: int 
     for folder in {target.parent for target in targets}:
         discard_leftovers(folder)
     pairs = list(zip(sources, targets, strict=True))
+    model = model or load(job.model)  # what is wrong with it should be said once, not by every process
     if jobs == 1:
-        model = load(job.model)
         for source, target in pairs:
             yield _apply(model, job, source, target)
         return
-    load(job.model)  # what is wrong with it should be said once, not by every process
     # CUDA does not survive a fork, nor do threads
     processes = ProcessPoolExecutor(
         min(jobs, len(pairs)), mp_context=get_context("spawn"), initializer=_begin, initargs=(job,)

@@ -15,7 +15,15 @@ import typer
 
 from napari_dfc.preset_file import read_settings
 from napari_dfc.records import unpack_mask, unpack_strokes
-from napari_dfc.settings import DEFAULT_PRESET, DeviceName, PresetName, Settings, parameters
+from napari_dfc.settings import (
+    DEFAULT_PRESET,
+    MOST_UPDATES,
+    USUAL_UPDATES,
+    DeviceName,
+    PresetName,
+    Settings,
+    parameters,
+)
 
 if TYPE_CHECKING:
     from napari_dfc.files import ImageFile
@@ -239,7 +247,8 @@ def apply(
         int,
         typer.Option(
             help="Of time series: updates of a copy of the network on each frame whose scene has changed, so that it "
-            "follows slow changes; frames that are alike but for noise get none. 0 to 50; 5 is a good start."
+            "follows slow changes; frames that are alike but for noise get none. "
+            f"0 to {MOST_UPDATES}; {USUAL_UPDATES} is a good start."
         ),
     ] = 0,
     jobs: Annotated[int, typer.Option(help="Processes at once; 0 takes one for each processor core.", min=0)] = 1,
@@ -268,7 +277,8 @@ def apply(
         from napari_dfc.application import apply as apply_to
         from napari_dfc.model import load
 
-        legend = load(model).legend
+        network = load(model)
+        legend = network.legend
         sources = sources_of(image)
         out.mkdir(parents=True, exist_ok=True)
         earlier = rows_of_table(out / "results.csv", legend)
@@ -280,7 +290,7 @@ def apply(
         jobs = jobs or os.cpu_count() or 1
         job = Job(model, statistics, channel_axis, device, 1 if jobs > 1 else 0, overwrite, smoothing, adaptation)
         console = Console(stderr=True)
-        made = apply_to(job, sources, targets, jobs)
+        made = apply_to(job, sources, targets, jobs, network)
         shown = track(
             made, model.name, total=len(sources), console=console, transient=True, disable=not console.is_terminal
         )

@@ -220,7 +220,16 @@ def _bytes(
     return image + max(each) + sum(kept)
 
 
-def prediction_plan(shape: tuple[int, int], n_inputs: int, n_clusters: int, edge_share: float, device: Device) -> Plan:
+def prediction_plan(
+    shape: tuple[int, int],
+    n_inputs: int,
+    n_clusters: int,
+    edge_share: float,
+    device: Device,
+    *,
+    compared: bool = False,
+    updates: Plan | None = None,
+) -> Plan:
     """How much memory the prediction of a plane takes: the image, probabilities, and where edges count, its basins.
 
     Parameters
@@ -234,16 +243,28 @@ def prediction_plan(shape: tuple[int, int], n_inputs: int, n_clusters: int, edge
     edge_share : float
         Above 0, the piece between edges around each pixel counts.
     device : Device
+    compared : bool
+        Whether it is a frame of a series, which is compared with the one before.
+    updates : Plan, optional
+        Of the updates that a frame of a series may get, see `napari_dfc.adaptation`.
 
     Returns
     -------
     Plan
+        Whose crops are those of the updates.
     """
     n_pixels = math.prod(shape)
     needed = n_pixels * (2 * n_inputs + 2 * n_clusters + 3) * _FLOAT
     if edge_share:
         needed += _bytes_of_regions(n_pixels)
-    return Plan(needed, shape, 1, total_memory(device), needed)
+    if compared:  # the frame before, its probabilities, and its result with confidence and margin
+        needed += n_pixels * ((n_inputs + n_clusters + 2) * _FLOAT + 1)
+    if updates is None:
+        return Plan(needed, shape, 1, total_memory(device), needed)
+    # the first frame, the one before, and that of the latest updates; probabilities before and now; two maps of labels
+    held = n_pixels * ((3 * n_inputs + 2 * n_clusters + 2) * _FLOAT + 2 * _INDEX + 1)
+    most, whole = (max(needed, held + each) for each in (updates.bytes, updates.whole))
+    return Plan(most, updates.crop, updates.n_crops, updates.limit, whole)
 
 
 def _bytes_of_slic(shape: tuple[int, int], n_inputs: int) -> int:

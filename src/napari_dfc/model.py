@@ -17,10 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from napari_dfc import images, model_file
+from napari_dfc.adaptation import settings_of_updates
 from napari_dfc.devices import as_torch_device, choose_device, computing
 from napari_dfc.ensemble import EnsemblePredictor, predictor_for
 from napari_dfc.legend import Legend
-from napari_dfc.memory import prediction_plan
+from napari_dfc.memory import Plan, make_plan, prediction_plan
 from napari_dfc.model_document import FORMAT, checked
 from napari_dfc.model_tensors import PATCH, Golden, Tensors, check_golden, n_weights, response_to
 from napari_dfc.network import Ensemble, Network
@@ -28,7 +29,7 @@ from napari_dfc.numbering import apply_numbers
 from napari_dfc.prediction import Picture, Predictor, Statistics
 from napari_dfc.result import KeptResponse, Segmentation, depths_of, network_for
 from napari_dfc.scales import FILTER_RADIUS
-from napari_dfc.series import predict_series
+from napari_dfc.series import check_adaptation, check_smoothing, predict_series
 from napari_dfc.settings import Settings
 
 __all__ = ["MOST_DRIFT", "Model", "load", "model_of", "versions"]
@@ -180,6 +181,53 @@ class Model:
     ) -> Iterator[Segmentation]:
         """Segment a time series, a stack or a video, frame by frame; see `napari_dfc.series.predict_series`."""
         return predict_series(self, frames, **options)
+
+    def plan(
+        self,
+        shape: tuple[int, int],
+        *,
+        smoothing: float = 0.0,
+        adaptation: int = 0,
+        device: str = "auto",
+        threads: int = 0,
+    ) -> Plan:
+        """What `predict` of an image, or `predict_series` of images, will take.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Rows and columns of an image.
+        smoothing, adaptation, device, threads
+            As in `predict_series`.
+
+        Returns
+        -------
+        Plan
+            With `adaptation`, as much as a frame takes that gets updates, and in which crops these are made.
+
+        Raises
+        ------
+        ValueError
+            As `predict_series`.
+
+        Examples
+        --------
+        >>> import napari_dfc as dfc
+        >>> from napari_dfc.samples import read_sample
+        >>> sample = read_sample("stained_tissue")
+        >>> model = dfc.segment(sample.image, scribbles=sample.scribbles, preset="fast", max_iterations=2).model()
+        >>> model.plan((512, 512), adaptation=5).bytes > 5 * model.plan((512, 512)).bytes
+        True
+        """
+        check_smoothing(smoothing)
+        check_adaptation(adaptation)
+        chosen, n_inputs, n_clusters = choose_device(device), len(self.offset), len(self.numbers)
+        settings = settings_of_updates(self.settings.change(device=device, threads=threads), max(adaptation, 1))
+        updates = None
+        if adaptation:
+            updates = make_plan(shape, n_inputs, settings, chosen, factors=self.factors, n_clusters=n_clusters)
+        compared = bool(smoothing or adaptation)
+        return prediction_plan(shape, n_inputs, n_clusters, self.edge_share, chosen, compared=compared, updates=updates)
 
     def respond(
         self,

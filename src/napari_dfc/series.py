@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_dfc.adaptation import MOST_UPDATES, Adaptation
+from napari_dfc.adaptation import Adaptation
 from napari_dfc.images import Plane
 from napari_dfc.noise import unchanged
 from napari_dfc.result import KeptProbabilities, KeptResponse, Segmentation, best_of
+from napari_dfc.settings import MOST_UPDATES
 
 if TYPE_CHECKING:
     from napari_dfc.model import Model
 
-__all__ = ["check_adaptation", "check_smoothing", "predict_series"]
+__all__ = ["Series", "check_adaptation", "check_smoothing", "predict_series"]
 
 
 def predict_series(
@@ -92,13 +93,101 @@ def predict_series(
     >>> flicker(smooth) < flicker(plain)
     True
     """
-    check_smoothing(smoothing)
-    check_adaptation(adaptation)
     if not isinstance(frames, Iterable):
         raise TypeError(f"frames is of type {type(frames).__name__}; accepted are an array or any iterable of images")
-    options = {"mask": mask, "channel_axis": channel_axis, "statistics": statistics}
-    engine = {"device": device, "threads": threads, "cancelled": cancelled}
-    return _results(model, frames, _Continuity(model, smoothing, adaptation, name), {**options, **engine})
+    series = Series(
+        model,
+        smoothing=smoothing,
+        adaptation=adaptation,
+        name=name,
+        device=device,
+        mask=mask,
+        channel_axis=channel_axis,
+        statistics=statistics,
+        threads=threads,
+        cancelled=cancelled,
+    )
+    return _results(series, frames)
+
+
+class Series:
+    """A kept network over frames that are handed to it one at a time: `predict_series` for who asks frame by frame.
+
+    Parameters
+    ----------
+    model : Model
+    smoothing, adaptation, name
+        As in `predict_series`.
+    **options
+        The others of `predict_series`.
+
+    Attributes
+    ----------
+    device : str
+        Where the frames that follow are computed.
+
+    Raises
+    ------
+    ValueError
+        A smoothing or an adaptation out of range.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        smoothing: float = 0.0,
+        adaptation: int = 0,
+        name: str = "",
+        device: str = "auto",
+        **options: Any,
+    ) -> None:
+        check_smoothing(smoothing)
+        check_adaptation(adaptation)
+        self.device = device
+        self._model, self._smoothing, self._adaptation = model, smoothing, adaptation
+        self._options = {"mask": None, "channel_axis": None, "statistics": "reference", "threads": 0, **options}
+        self._continuity = _Continuity(model, smoothing, adaptation, name)
+        self._number = 0
+        self._shape: tuple[int, int] | None = None
+
+    def segment(self, frame: ArrayLike | tuple[ArrayLike, ...]) -> Segmentation:
+        """The result of the next frame.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `Model.predict`; another size than that of the first frame. What follows is as if this frame had not
+            come, but for its number.
+        """
+        self._number += 1
+        response = self._model.respond(frame, **self._options, device=self.device)
+        if self._shape is not None and response.plane.shape != self._shape:
+            there, wanted = (f"{columns} x {rows} pixels" for rows, columns in (response.plane.shape, self._shape))
+            raise ValueError(f"the image has {there} and frame 1 has {wanted}; accepted is one size for all")
+        found = self._continuity.result(response)
+        self._shape = response.plane.shape
+        plan = self._model.plan(
+            self._shape,
+            smoothing=self._smoothing,
+            adaptation=self._adaptation,
+            device=self.device,
+            threads=self._options["threads"],
+        )
+        series = {"frame": self._number, **self._continuity.record()}
+        return replace(found, plan=plan, record={**found.record, "series": series})
+
+
+def _results(series: Series, frames: Iterable[Any]) -> Iterator[Segmentation]:
+    number = 0
+    for number, frame in enumerate(frames, 1):
+        try:
+            found = series.segment(frame)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"frame {number}: {error}") from error
+        yield found
+    if not number:
+        raise ValueError("there is no frame; accepted is one or more")
 
 
 def check_smoothing(smoothing: float) -> None:
@@ -115,25 +204,6 @@ def check_adaptation(adaptation: int) -> None:
             f"adaptation is {adaptation!r}; accepted is a whole number of updates from 0, which leaves the network as "
             f"it is, to {MOST_UPDATES}"
         )
-
-
-def _results(
-    model: Model, frames: Iterable[Any], continuity: _Continuity, options: dict[str, Any]
-) -> Iterator[Segmentation]:
-    shape: tuple[int, int] | None = None
-    for number, frame in enumerate(frames, 1):
-        try:
-            response = model.respond(frame, **options)
-            shape = shape or response.plane.shape
-            if response.plane.shape != shape:
-                there, wanted = (f"{columns} x {rows} pixels" for rows, columns in (response.plane.shape, shape))
-                raise ValueError(f"the image has {there} and frame 1 has {wanted}; accepted is one size for all")
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"frame {number}: {error}") from error
-        found = continuity.result(response)
-        yield replace(found, record={**found.record, "series": {"frame": number, **continuity.record()}})
-    if shape is None:
-        raise ValueError("there is no frame; accepted is one or more")
 
 
 class _Continuity:

@@ -12,7 +12,16 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_type_hints
 
-__all__ = ["DEFAULT_PRESET", "PRESETS", "Parameter", "PresetName", "Settings", "parameters"]
+__all__ = [
+    "DEFAULT_PRESET",
+    "MOST_UPDATES",
+    "PRESETS",
+    "USUAL_UPDATES",
+    "Parameter",
+    "PresetName",
+    "Settings",
+    "parameters",
+]
 
 PresetName = Literal["paper", "published", "fast", "balanced", "accurate"]
 InputScaling = Literal["percentile", "published"]
@@ -25,6 +34,9 @@ DeviceName = Literal["auto", "cuda", "mps", "cpu"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 DEFAULT_PRESET: PresetName = "balanced"
+
+#: Updates of a kept network on a frame of a series: at most, and where they are first tried.
+MOST_UPDATES, USUAL_UPDATES = 50, 5
 
 
 @dataclass(frozen=True)

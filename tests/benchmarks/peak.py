@@ -2,7 +2,8 @@
 
 Every figure comes from a process of its own: the largest resident memory (CPU) or the largest allocation (CUDA) of a
 run of three iterations, less what the process held before it. Beside ours stand the published loop (tests/plain.py) and
-what `napari-dfc info` foretells.
+what `napari-dfc info` foretells. Another table is of `predict_series` with smoothing and adaptation: three frames of an
+ever stronger stain, by a network of painted classes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,34 @@ for _ in run:
     pass
 run.result()
 print(json.dumps({"bytes": peak() - before, "foretold": run.plan.bytes, "crops": run.plan.n_crops}))
+"""
+
+SERIES = """
+import sys, json, resource, numpy as np, torch
+import napari_dfc as dfc
+from napari_dfc import adaptation
+from napari_dfc.samples import read_sample
+size, channels, device, threads = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+image = read_sample("stained_tissue").image[30:94, 140:212]
+strokes = np.zeros(image.shape[:2], np.uint8)
+strokes[60, 4:30], strokes[4, 20:36] = 1, 2
+settings = dfc.Settings.from_preset("fast", n_channels=channels, max_iterations=12, device=device, threads=threads,
+                                    memory_limit=float(sys.argv[5]))
+model = dfc.segment(image, scribbles=strokes, **settings.as_dict()).model()
+options = {"adaptation": 2, "smoothing": 0.5, "device": device, "threads": threads}
+def stained(image, amount):
+    return (image * (1 + amount * np.array([-0.4, 0.1, 0.3], np.float32))).clip(0, 255).round().astype(np.uint8)
+for _ in model.predict_series([stained(image, each) for each in (0, 0.03)], **options):  # loads what is needed
+    pass
+large = np.tile(image, (size // 64 + 1, size // 72 + 1, 1))[:size, :size]
+frames = [stained(large, each) for each in (0, 0.03, 0.06)]
+made, updated = [], adaptation.updated
+adaptation.updated = lambda *given: made.append(1) or updated(*given)
+before = held()
+for result in model.predict_series(frames, **options):
+    pass
+print(json.dumps({"bytes": peak() - before, "foretold": result.plan.bytes, "crops": result.plan.n_crops,
+                  "updated": len(made)}))
 """
 
 PLAIN = """
@@ -92,6 +121,15 @@ def main() -> None:
     print(machine(given.threads, given.device))
     head = ["pixels", "ours, GB", "foretold, GB", "foretold / ours", "crops"]
     print(table(head + ([] if given.skip_plain else ["published loop, GB", "ratio"]), rows))
+
+    rows = []
+    for size in given.sizes:
+        words = (size, given.channels, given.device, given.threads, given.limit)
+        found = results.get(f"series {size}", lambda words=words: measure(SERIES, *words))
+        row = [f"{size} x {size}", f"{found['bytes'] / 1e9:.2f}", f"{found['foretold'] / 1e9:.2f}"]
+        rows.append([*row, f"{found['foretold'] / found['bytes']:.2f}", found["crops"], found["updated"]])
+    print("\nSeries with adaptation\n")
+    print(table([*head, "updated frames"], rows))
 
 
 if __name__ == "__main__":

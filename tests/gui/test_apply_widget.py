@@ -49,6 +49,16 @@ def widget(viewer: ViewerModel, qtbot: QtBot, model: dfc.Model) -> ApplyWidget:
     return widget
 
 
+def staining(tissue: np.ndarray, frames: int) -> np.ndarray:
+    """Ever more blue and less red, (T, H, W, 3)."""
+    amounts = 0.03 * np.arange(frames)
+    return (
+        np.stack([tissue * (1 + amount * np.array([-0.4, 0.1, 0.3])) for amount in amounts])
+        .clip(0, 255)
+        .astype(np.uint8)
+    )
+
+
 def test_without_a_network_it_says_what_to_do(viewer: ViewerModel, image: Image, qtbot: QtBot) -> None:
     widget = ApplyWidget(viewer)
     qtbot.addWidget(widget.native)
@@ -111,6 +121,68 @@ def test_smoothing_goes_along_time(
         np.testing.assert_array_equal(result.data[:, depth], expected)
     assert (result.data[1:, 0] != [model.predict(each).labels for each in series[1:, 0]]).any()
     assert result.metadata[METADATA_KEY]["smoothing"] == 0.5
+
+
+def test_changes_are_followed_along_time(
+    widget: ApplyWidget,
+    viewer: ViewerModel,
+    tissue: np.ndarray,
+    model: dfc.Model,
+    finish: Finish,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("napari_dfc.adaptation.LEAST_AGREEMENT", 0.0)  # updates are kept however little they learned
+    series = staining(tissue, 3)
+    layer = viewer.add_image(np.stack([series, series[:, ::-1]], axis=1), name="series")  # (T, Z, H, W, 3)
+    widget.images.value, widget.adaptation.value = [layer], 2
+    run = finish(widget.start())
+    kept = run.layers[0].metadata[METADATA_KEY]
+    updates = {(each["position"]["0"], each["position"]["1"]): each["updates"] for each in kept["planes"]}
+    assert kept["adaptation"] == 2
+    for depth, planes in enumerate((series, series[:, ::-1])):
+        expected = list(model.predict_series(planes, adaptation=2))
+        np.testing.assert_array_equal(run.layers[0].data[:, depth], [each.labels for each in expected])
+        made = [each.record["series"]["updates"] for each in expected]
+        assert [updates[moment, depth] for moment in range(3)] == made
+        assert 2 in made
+    n_updated = sum(each > 0 for each in updates.values())
+    assert run.outcome.startswith(f"6 planes segmented. The network was updated on {n_updated} of them.")
+    assert (run.layers[0].data[-1, 0] != model.predict(series[-1]).labels).any()
+
+
+def test_a_plane_that_fails_does_not_end_what_is_followed(
+    widget: ApplyWidget,
+    viewer: ViewerModel,
+    tissue: np.ndarray,
+    model: dfc.Model,
+    finish: Finish,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("napari_dfc.adaptation.LEAST_AGREEMENT", 0.0)
+    series = staining(tissue, 4).astype(float)
+    series[2] = np.nan
+    widget.images.value = [viewer.add_image(series, name="series", rgb=True)]
+    widget.adaptation.value = 2
+    run = finish(widget.start())
+    expected = [each.labels for each in model.predict_series(series[[0, 1, 3]], adaptation=2)]
+    np.testing.assert_array_equal(run.layers[0].data[[0, 1, 3]], expected)
+    assert "1 failed: series, axis 0: 2: " in run.outcome
+
+
+def test_following_is_off_by_default_and_offered_for_series_alone(
+    widget: ApplyWidget, viewer: ViewerModel, tissue: np.ndarray, model: dfc.Model
+) -> None:
+    assert widget.adaptation.native.currentText() == widget.smoothing.native.text() == "off"
+    widget.images.value = [viewer.add_image(tissue, name="one")]
+    assert not widget.adaptation.visible
+    widget.images.value = [viewer.add_image(np.stack([tissue] * 2), name="series")]
+    assert widget.adaptation.visible
+    assert not widget.estimate.visible
+    widget.adaptation.value = 5
+    assert widget.estimate.value == f"Takes {model.plan(tissue.shape[:2], adaptation=5)}."
+    widget.planes.value = "displayed plane"
+    assert not widget.adaptation.visible
+    assert widget._application().adaptation == 0
 
 
 def test_the_displayed_plane_alone(

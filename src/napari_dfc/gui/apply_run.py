@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
 
     from napari_dfc.model import Model, WhichStatistics
     from napari_dfc.result import Segmentation
+    from napari_dfc.series import Series
 
 __all__ = ["Application", "ApplyRun", "Done"]
 
@@ -54,6 +53,7 @@ class Application:
     statistics : {"reference", "image"}
         See `Model.predict`.
     smoothing : float
+    adaptation : int
         Along the first axis of each layer; see `napari_dfc.series.predict_series`.
     device : str
     threads : int
@@ -64,6 +64,7 @@ class Application:
     planes: tuple[LayerPlanes, ...]
     statistics: WhichStatistics = "reference"
     smoothing: float = 0.0
+    adaptation: int = 0
     device: str = "auto"
     threads: int = 0
 
@@ -96,6 +97,8 @@ class ApplyRun(ViewerRun):
         By the number of the layer in ``application.planes``, as far as a plane is finished.
     drifts : list of float
         Of the finished planes.
+    n_updated : int
+        Finished planes on which the network was updated.
     progressed, ended, outcome
         As `ViewerRun` has them.
     """
@@ -106,6 +109,7 @@ class ApplyRun(ViewerRun):
         self.application = application
         self.layers: dict[int, Labels] = {}
         self.drifts: list[float] = []
+        self.n_updated = 0
         self._arrays: dict[int, NDArray[Any]] = {}  # the layers' data, as they were made
         self._failures: list[str] = []
         self._dropped: set[int] = set()  # results that nobody wants, or whose image is another now
@@ -128,7 +132,8 @@ class ApplyRun(ViewerRun):
         """End at once, and keep the planes that are finished."""
         if self.running:
             self._call_off()
-            self._end(f"Stopped after {len(self.drifts)} of {_planes(self._n_planes)}.{self._warning()}")
+            n_done = f"{len(self.drifts)} of {_planes(self._n_planes)}"
+            self._end(f"Stopped after {n_done}.{self._followed()}{self._warning()}")
 
     # ------------------------------------------------------------------ in the worker's thread
 
@@ -141,8 +146,13 @@ class ApplyRun(ViewerRun):
         """One plane at a time: the next is begun when the window has drawn the one before."""
         number = 0
         for target, planes in enumerate(self.application.planes):
+            finished = set()
             for series in planes.series():
                 for done in self._predict(target, series):
+                    place = tuple(sorted(done.plane.position.items()))
+                    if place in finished:  # a second series begins where the first one did
+                        continue
+                    finished.add(place)
                     number += 1
                     words = f"{number} of {self._n_planes} · {planes.title(done.plane)}"
                     self._taken.clear()
@@ -152,53 +162,48 @@ class ApplyRun(ViewerRun):
                 if self._called_off:
                     return
 
-    def _predict(self, target: int, series: Iterator[ImagePlane]) -> Iterator[Done]:
+    def _predict(self, target: int, places: Iterator[ImagePlane]) -> Iterator[Done]:
         """The planes of a series; one that fails does not stop the others."""
-        planes = self.application.planes[target]
-        current: list[ImagePlane] = []  # the plane that is at work
-        results = self._results(planes, series, current)
-        while not (self._called_off or target in self._dropped):
-            current.clear()
-            try:
-                result = next(results)
-            except (StopIteration, Cancelled):
-                return
-            except (ValueError, TypeError, OSError, MemoryError, RuntimeError) as error:
-                if not current:  # there was none left
-                    return
-                out_of_memory = is_out_of_memory(error)
-                if isinstance(error, RuntimeError) and not out_of_memory:
-                    raise
-                if out_of_memory and choose_device(self._device).name != "cpu":
-                    release_memory(choose_device(self._device))
-                    self._device, series = "cpu", chain([current[0]], series)
-                else:
-                    words = re.sub(r"^frame \d+: ", "", str(error) or "too little memory")
-                    yield Done(target, current[0], None, failure=f"{planes.title(current[0])}: {words}")
-                results = self._results(planes, series, current)
-                continue
-            yield Done(target, current[0], result.labels, result.drift, dict(result.record))
+        from napari_dfc.series import Series
 
-    def _results(
-        self, planes: LayerPlanes, series: Iterator[ImagePlane], current: list[ImagePlane]
-    ) -> Iterator[Segmentation]:
-        """What the network makes of what is left of a series; `current` holds the plane at work."""
-
-        def frames() -> Iterator[tuple[NDArray[Any], ...]]:
-            for plane in series:
-                current.append(plane)
-                yield planes.arrays(plane)
-
-        given = self.application
-        return self.model.predict_series(
-            frames(),
+        given, planes = self.application, self.application.planes[target]
+        series = Series(
+            self.model,
             smoothing=given.smoothing,
+            adaptation=given.adaptation,
+            mask=planes.mask,
             statistics=given.statistics,
-            device=self._device,
             threads=given.threads,
             name=planes.name,
             cancelled=lambda: self._called_off,
         )
+        for plane in places:
+            if self._called_off or target in self._dropped:
+                return
+            try:
+                result = self._result(series, planes, plane)
+            except Cancelled:
+                return
+            except (ValueError, TypeError, OSError, MemoryError, RuntimeError) as error:
+                if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+                    raise
+                words = str(error) or "too little memory"
+                yield Done(target, plane, None, failure=f"{planes.title(plane)}: {words}")
+                continue
+            yield Done(target, plane, result.labels, result.drift, dict(result.record))
+
+    def _result(self, series: Series, planes: LayerPlanes, plane: ImagePlane) -> Segmentation:
+        """Of the next plane of a series; on the CPU where another device is short of memory."""
+        series.device = self._device
+        try:
+            return series.segment(planes.arrays(plane))
+        except (MemoryError, RuntimeError) as error:
+            device = choose_device(self._device)
+            if not is_out_of_memory(error) or device.name == "cpu":
+                raise
+            release_memory(device)
+        series.device = self._device = "cpu"
+        return series.segment(planes.arrays(plane))
 
     # ------------------------------------------------------------------ in the main thread
 
@@ -234,8 +239,10 @@ class ApplyRun(ViewerRun):
             layer.refresh(thumbnail=False, highlight=False, extent=False)
         where = {str(axis): index for axis, index in done.plane.position.items()}
         kept = {"position": where, "sha256": done.record["image"]["sha256"], "drift": done.record["drift"]}
-        layer.metadata[METADATA_KEY]["planes"].append(kept)
+        updates = done.record["series"].get("updates")  # None where there can be none
+        layer.metadata[METADATA_KEY]["planes"].append(kept if updates is None else {**kept, "updates": updates})
         self.drifts.append(done.drift)
+        self.n_updated += bool(updates)
 
     def _add_layer(self, done: Done) -> None:
         """The layer of a result, empty but over all its planes."""
@@ -269,6 +276,7 @@ class ApplyRun(ViewerRun):
             "model": {"name": given.name, "sha256": self.model.digest, "legend": self.model.legend.as_list()},
             "statistics": given.statistics,
             "smoothing": given.smoothing,
+            "adaptation": given.adaptation,
             "device": record["device"],
             "versions": record["versions"],
         }
@@ -277,12 +285,18 @@ class ApplyRun(ViewerRun):
         if isinstance(outcome, Refusal):
             self._end(f"Not segmented: {outcome.reason}")
             return
-        words = f"{_planes(len(self.drifts))} segmented.{self._warning()}"
+        words = f"{_planes(len(self.drifts))} segmented.{self._followed()}{self._warning()}"
         if self._device != self.application.device:
             words += " The graphics processor ran out of memory: computed on the CPU."
         if self._failures:
             words += f" {len(self._failures)} failed: {'; '.join(self._failures[:3])}"
         self._end(words)
+
+    def _followed(self) -> str:
+        """How far changes were followed, where that was asked for."""
+        if not self.application.adaptation:
+            return ""
+        return f" The network was updated on {self.n_updated or 'none'} of them."
 
     def _warning(self) -> str:
         from napari_dfc.model import MOST_DRIFT

@@ -21,6 +21,7 @@ from napari_dfc.gui.layers import ImagePlane, channel_axes, displayed_plane
 from napari_dfc.gui.preferences import preferences
 from napari_dfc.memory import LARGEST_SHARE, amount
 from napari_dfc.model_document import ENDING
+from napari_dfc.settings import MOST_UPDATES, USUAL_UPDATES
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ApplyWidget"]
 
 PLANES = ("displayed plane", "all planes")
+STEPS = (2, USUAL_UPDATES, 10, 20, MOST_UPDATES)
 STATISTICS = {"as references": "reference", "own": "image"}
 
 
@@ -94,6 +96,16 @@ class ApplyWidget(Dock):
             tooltip="Of time series: where the image has not changed, a pixel takes this share of its probabilities "
             "from the frame before, which makes it flicker less in noise. Goes along the first slider.",
         )
+        self.adaptation = ComboBox(
+            label="Follow changes",
+            choices=[("off", 0), *((f"in {steps} steps", steps) for steps in STEPS)],
+            value=0,
+            tooltip="For series in which staining, focus or what there is to see changes slowly: where a plane shows "
+            "something else than those before it, a copy of the network learns it in so many steps; "
+            f"{USUAL_UPDATES} are a good start. Planes that differ by noise alone are segmented as without. Takes the "
+            "planes in order, along the first slider; takes longer, and more memory.",
+        )
+        self.estimate = Label(tooltip="What the largest of the images takes, beside the labels of all planes.")
         self._lay_out()
         self._connect()
 
@@ -134,12 +146,15 @@ class ApplyWidget(Dock):
 
     def refresh(self) -> None:
         """Say whether it can start, and why not."""
-        self.show_state("" if self.running else self._refusal())
+        reason = "" if self.running else self._refusal()
+        self.show_state(reason)
+        self.estimate.value = "" if self.running or reason else self._needs()
+        self.estimate.visible = bool(self.estimate.value)
         model = self.model
         self.about.value = "" if model is None else described(model)
         self.about.visible = model is not None
         self._planes_row.visible = any(image.ndim > 2 for image in self.images.value)
-        self._smoothing_row.visible = self._is_series()
+        self._series_rows.visible = self._is_series()
 
     def offer_layers(self) -> None:
         """List the image layers anew; where none is chosen, the active one is, or the topmost."""
@@ -185,8 +200,20 @@ class ApplyWidget(Dock):
         settings = preferences().settings()
         planes = tuple(self._layer_planes(image) for image in self.images.value)
         statistics: Any = STATISTICS[self.statistics.value]
-        smoothing = self.smoothing.value if self._is_series() else 0.0
-        return Application(model, self.network.value, planes, statistics, smoothing, settings.device)
+        smoothing, adaptation = self._continuity()
+        return Application(
+            model,
+            self.network.value,
+            planes,
+            statistics=statistics,
+            smoothing=smoothing,
+            adaptation=adaptation,
+            device=settings.device,
+        )
+
+    def _continuity(self) -> tuple[float, int]:
+        """Smoothing and updates, of series."""
+        return (self.smoothing.value, self.adaptation.value) if self._is_series() else (0.0, 0)
 
     def _is_series(self) -> bool:
         """Whether several planes of a layer are to be segmented."""
@@ -223,18 +250,29 @@ class ApplyWidget(Dock):
                 )
         return ""
 
+    def _needs(self) -> str:
+        """The memory that updates take, in words; without them it is little."""
+        model, (smoothing, adaptation) = self.model, self._continuity()
+        if model is None or not adaptation:
+            return ""
+        device = preferences().settings().device
+        shapes = [self._plane(image).shape for image in self.images.value]
+        plans = [model.plan(each, smoothing=smoothing, adaptation=adaptation, device=device) for each in shapes]
+        return f"Takes {max(plans, key=lambda plan: plan.bytes)}."
+
     # ------------------------------------------------------------------ once
 
     def _lay_out(self) -> None:
         self._channel_axis_row, self._planes_row = labeled(self.channel_axis), labeled(self.planes)
-        self._smoothing_row = labeled(self.smoothing)
+        self._series_rows = stacked([labeled(self.smoothing), labeled(self.adaptation)])
+        self.smoothing.native.setSpecialValueText("off")
         images = labeled(self.images)
         images.native.setFixedHeight(100)  # a list asks for far more
         buttons = stacked([self.start_button, self.stop_button], layout="horizontal")
         rows = [self.intro, labeled(self.network), self.open_button, self.about, images, self._channel_axis_row]
-        rows += [self._planes_row, self._smoothing_row, labeled(self.statistics), buttons]
-        rows += [self.progress, self.hint, self.status]
-        words = (self.intro, self.about, self.hint, self.status)
+        rows += [self._planes_row, self._series_rows, labeled(self.statistics), buttons]
+        rows += [self.progress, self.hint, self.estimate, self.status]
+        words = (self.intro, self.about, self.hint, self.estimate, self.status)
         self.lay_out(rows, wrapped=words, layer_boxes=(self.network, self.channel_axis, self.statistics))
         self.images.native.setFixedHeight(90)
         self.start_button.native.setObjectName("apply")
@@ -242,7 +280,7 @@ class ApplyWidget(Dock):
     def _connect(self) -> None:
         self._networks.changed.connect(self.offer_networks)
         self.images.changed.connect(self.offer_channels)
-        for widget in (self.network, self.channel_axis, self.planes):
+        for widget in (self.network, self.channel_axis, self.planes, self.adaptation):
             widget.changed.connect(self.refresh)
         self.open_button.changed.connect(self._ask_and_open)
         self.follow_viewer()

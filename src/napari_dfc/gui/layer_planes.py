@@ -32,6 +32,10 @@ class LayerPlanes:
         The layer's.
     axis_names : mapping of int to str
         Of the axes that count planes.
+    outward : bool
+        Whether `series` begin where `plane` lies, and go from there in both directions.
+    mask : (H, W) ndarray of bool, optional
+        The pixels that take part, in every plane.
     """
 
     plane: ImagePlane
@@ -39,6 +43,8 @@ class LayerPlanes:
     data: Any
     name: str
     axis_names: dict[int, str]
+    outward: bool = False
+    mask: NDArray[np.bool_] | None = None
 
     @classmethod
     def of(cls, plane: ImagePlane, everything: bool) -> Self:
@@ -61,15 +67,26 @@ class LayerPlanes:
         return math.prod(self.lengths)
 
     def series(self) -> Iterator[Iterator[ImagePlane]]:
-        """Planes along the first axis, once for each place on the others."""
+        """Planes along the first axis, once for each place on the others.
+
+        Outward there are two for each, to the last plane and to the first; both begin with the same one. The places
+        next to that of `plane` come first.
+        """
         if not self.everything:
             yield iter([self.plane])
             return
         axes = sorted(self.plane.position)
-        first, *others = map(range, self.lengths)
-        for rest in product(*others):
-            places = (dict(zip(axes, (moment, *rest), strict=True)) for moment in first)
-            yield (replace(self.plane, position=place) for place in places)
+        begin, *beside = (self.plane.position[axis] for axis in axes)
+        length, *others = self.lengths
+        places = list(product(*map(range, others)))
+        ways = [range(length)]
+        if self.outward:
+            places.sort(key=lambda place: math.dist(place, beside))
+            ways = [range(begin, length), range(begin, -1, -1)]
+        for rest in places:
+            for way in ways:
+                positions = (dict(zip(axes, (moment, *rest), strict=True)) for moment in way)
+                yield (replace(self.plane, position=position) for position in positions)
 
     def arrays(self, plane: ImagePlane) -> tuple[NDArray[Any], ...]:
         """The channels of a plane, read now."""

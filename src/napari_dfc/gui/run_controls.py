@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import CheckBox, Container, PushButton, Slider
+from magicgui.widgets import CheckBox, ComboBox, Container, PushButton, Slider
 from napari.layers import Labels
 from qtpy.QtWidgets import QApplication
 
 from napari_dfc.gui.form import labeled, stacked
 from napari_dfc.gui.layers import METADATA_KEY
 from napari_dfc.gui.plot import CurvePlot
+from napari_dfc.settings import USUAL_UPDATES
 
 if TYPE_CHECKING:
     from napari_dfc.gui.studio import Studio
@@ -20,6 +22,9 @@ __all__ = ["RunControls"]
 
 ALL_PLANES = "Segment all planes"
 WHOLE_PLANE = "Segment the whole plane"
+
+#: How a network goes over them.
+UNCHANGED, FOLLOWING = "one network", "following changes"
 
 #: Least time between two drawings of the curves, in seconds.
 PLOT_INTERVAL = 0.5
@@ -83,6 +88,14 @@ class RunControls(Container[Any]):
             tooltip="Give the rest of the image the classes of this part, at the same resolution: what was learned "
             "here is kept as a network and applied to all of it, into a new layer. Pressed again: stop.",
         )
+        self.planes_by = ComboBox(
+            label="Planes by",
+            choices=(UNCHANGED, FOLLOWING),
+            tooltip="one network: every plane is segmented by what was learned here. following changes: it "
+            "goes from this plane outward in both directions, and where a plane shows something else than those before "
+            f"it, a copy of the network learns it in {USUAL_UPDATES} steps. For staining, focus or content that "
+            "changes slowly; takes longer.",
+        )
         self.plot = CurvePlot()
         self._plotted = 0.0
         self._lay_out()
@@ -117,8 +130,9 @@ class RunControls(Container[Any]):
         self._after.visible = run is not None
         applied = studio.stack_run if studio.stack_run is not None and studio.stack_run.running else None
         stack, whole = applied is not None and applied.is_of_stack, applied is not None and not applied.is_of_stack
-        self.all_planes.visible = run is not None and bool(run.inputs.plane.position)
+        self._stack.visible = run is not None and bool(run.inputs.plane.position)
         self.all_planes.enabled, self.all_planes.text = latest or stack, "Stop all planes" if stack else ALL_PLANES
+        self.planes_by.enabled = self.all_planes.enabled and not stack
         self.whole_plane.visible = whole or (run is not None and run.inputs.is_partial)
         self.whole_plane.enabled, self.whole_plane.text = (
             latest or whole,
@@ -158,7 +172,9 @@ class RunControls(Container[Any]):
         if applied is not None and applied.running and applied.is_of_stack == stack:
             applied.stop()
         else:
-            self._try(studio.segment_all_planes if stack else studio.segment_whole_plane)
+            updates = USUAL_UPDATES if self.planes_by.value == FOLLOWING else 0
+            over_all = partial(studio.segment_all_planes, adaptation=updates)
+            self._try(over_all if stack else studio.segment_whole_plane)
 
     def _slide(self, place: int) -> None:
         counts = self._studio.counts
@@ -195,7 +211,8 @@ class RunControls(Container[Any]):
         self._curves = Container(labels=False)
         self._curves.margins = (0, 0, 0, 0)
         self._curves.native.layout().addWidget(self.plot)
-        self._after = stacked([self._history, back, look, self.whole_plane, self.all_planes, self._curves, copy])
+        self._stack = stacked([labeled(self.planes_by), self.all_planes])
+        self._after = stacked([self._history, back, look, self.whole_plane, self._stack, self._curves, copy])
         self.extend([steer, self._after, self.again])
 
     def _connect(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -63,17 +63,9 @@ class StackRun(ApplyRun):
         Whose network is still to be made.
     taught : (H, W) ndarray, or None
         Groups that a network has to be taught first.
-    mask : (H, W) ndarray of bool, or None
-        Which pixels of each plane are to be segmented.
     """
 
-    def __init__(
-        self,
-        run: LiveRun,
-        application: Application,
-        taught: NDArray[Any] | None,
-        mask: NDArray[np.bool_] | None,
-    ) -> None:
+    def __init__(self, run: LiveRun, application: Application, taught: NDArray[Any] | None) -> None:
         assert run.result is not None
         assert run.layer is not None
         present = np.unique(run.result.labels if taught is None else taught)
@@ -81,7 +73,6 @@ class StackRun(ApplyRun):
         self._make, self._to_teach, self._taught = run.result.model, run.to_teach, taught
         self._names = class_names(run.layer, numbers)
         self._colors = hex_colors({number: run.layer.get_color(number) for number in numbers})
-        self._mask = mask
         self._teacher: Run | None = None
         self._kept = False
         super().__init__(run.viewer, application)
@@ -113,12 +104,6 @@ class StackRun(ApplyRun):
             yield Progress(0, self._n_planes, words)
         return None if self._called_off else teacher.result().model(self._names)
 
-    def _predict(self, target: int, series: Iterator[ImagePlane]) -> Iterator[Done]:
-        for done in super()._predict(target, series):
-            if self._mask is not None and done.labels is not None:
-                done.labels[~self._mask] = 0
-            yield done
-
     # ------------------------------------------------------------------ in the main thread
 
     def _take(self, progress: Progress) -> None:
@@ -127,13 +112,19 @@ class StackRun(ApplyRun):
             networks_of(self.viewer).keep(self.application.name, self.application.model)
         super()._take(progress)
 
+    def _record(self, done: Done) -> dict[str, Any]:
+        (planes,) = self.application.planes
+        if not planes.outward:
+            return super()._record(done)
+        return {**super()._record(done), "begins": {str(axis): index for axis, index in planes.plane.position.items()}}
+
     def _call_off(self) -> None:
         super()._call_off()
         if self._teacher is not None:
             self._teacher.cancel()
 
 
-def stack_run(run: LiveRun | None, count: int | None = None) -> StackRun:
+def stack_run(run: LiveRun | None, count: int | None = None, adaptation: int = 0) -> StackRun:
     """Begin to give all planes of a stack the classes of a result of one of them.
 
     Parameters
@@ -141,6 +132,9 @@ def stack_run(run: LiveRun | None, count: int | None = None) -> StackRun:
     run : LiveRun, or None
     count : int, optional
         The label count that is shown, where that is not the result's own.
+    adaptation : int
+        Updates of the network, see `napari_dfc.series.predict_series`, for which it goes from the result's plane
+        outward; 0 leaves it as it is.
 
     Returns
     -------
@@ -151,11 +145,15 @@ def stack_run(run: LiveRun | None, count: int | None = None) -> StackRun:
     ValueError
         No result, no stack, a result that no network gives, or further layers without some of the planes.
     """
+    from napari_dfc.series import check_adaptation
+
+    check_adaptation(adaptation)
     run = _with_result(run)
     plane = run.inputs.plane
     if not plane.position:
         raise ValueError(f"“{plane.layer.name}” has one plane alone")
-    return _begin(run, count, _planes_of(run, plane, everything=True), run.inputs.mask)
+    planes = replace(_planes_of(run, plane, everything=True), outward=adaptation > 0, mask=run.inputs.mask)
+    return _begin(run, count, planes, adaptation)
 
 
 def whole_run(run: LiveRun | None, count: int | None = None) -> StackRun:
@@ -179,7 +177,7 @@ def whole_run(run: LiveRun | None, count: int | None = None) -> StackRun:
     plane = run.inputs.plane
     if not run.inputs.is_partial:
         raise ValueError(f"the whole plane of “{plane.layer.name}” is segmented already")
-    return _begin(run, count, _planes_of(run, plane.whole, everything=False), None)
+    return _begin(run, count, _planes_of(run, plane.whole, everything=False))
 
 
 def _with_result(run: LiveRun | None) -> LiveRun:
@@ -188,7 +186,7 @@ def _with_result(run: LiveRun | None) -> LiveRun:
     return run
 
 
-def _begin(run: LiveRun, count: int | None, planes: StackPlanes, mask: NDArray[np.bool_] | None) -> StackRun:
+def _begin(run: LiveRun, count: int | None, planes: StackPlanes, adaptation: int = 0) -> StackRun:
     result, settings, taught = run.result, run.settings, None
     assert result is not None
     kind, name = result.record["result"]["split_into"], run.inputs.plane.layer.name
@@ -202,10 +200,11 @@ def _begin(run: LiveRun, count: int | None, planes: StackPlanes, mask: NDArray[n
         None,
         networks_of(run.viewer).new_name(f"{name} network"),
         (planes,),
+        adaptation=adaptation,
         device=settings.device,
         threads=settings.threads,
     )
-    return StackRun(run, application, taught, mask)
+    return StackRun(run, application, taught)
 
 
 def _planes_of(run: LiveRun, plane: ImagePlane, *, everything: bool) -> StackPlanes:

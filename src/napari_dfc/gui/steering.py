@@ -121,8 +121,15 @@ class Steering:
         if self.run is not None:
             self.run.update()
 
-    def segment_all_planes(self) -> StackRun:
-        """Give every plane of the stack the classes of the present result, by one network that they share.
+    def segment_all_planes(self, *, adaptation: int = 0) -> StackRun:
+        """Give every plane of the stack the classes of the present result.
+
+        Parameters
+        ----------
+        adaptation : int
+            0: one network for all planes. Above, up to 50: the planes are visited from the result's own outward in both
+            directions, along the first axis of the stack, and a copy of the network gets so many updates on each plane
+            that shows something else than those before it; see `napari_dfc.series.predict_series`.
 
         Returns
         -------
@@ -133,11 +140,11 @@ class Steering:
         Raises
         ------
         ValueError
-            No result, no stack, regions, or a label count that the network does not give.
+            No result, no stack, regions, a label count that the network does not give, or an adaptation out of range.
         """
         from napari_dfc.gui.stack_run import stack_run
 
-        return self._follow_stack_run(stack_run(self.run, self._count))
+        return self._follow_stack_run(stack_run(self.run, self._count, adaptation))
 
     def segment_whole_plane(self) -> StackRun:
         """Give the whole plane the classes of the present result of a part of it, by one network that they share.

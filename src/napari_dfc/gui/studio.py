@@ -216,9 +216,9 @@ class Studio(Steering):
         is_there = self._is_followed and self.run is not None and self.run.result is result
         return is_there and not (self.running or self.can_redo)
 
-    def segment_all_planes(self) -> StackRun:  # noqa: D102 - as in Steering
+    def segment_all_planes(self, *, adaptation: int = 0) -> StackRun:  # noqa: D102 - as in Steering
         self._latest("segment all planes")
-        return super().segment_all_planes()
+        return super().segment_all_planes(adaptation=adaptation)
 
     def segment_whole_plane(self) -> StackRun:  # noqa: D102 - as in Steering
         self._latest("segment the whole plane")
