@@ -10,6 +10,7 @@ from magicgui.widgets import CheckBox, ComboBox, Container, PushButton, Slider
 from napari.layers import Labels
 from qtpy.QtWidgets import QApplication
 
+from napari_dfc.gui.dock import narrow
 from napari_dfc.gui.form import labeled, stacked
 from napari_dfc.gui.layers import METADATA_KEY
 from napari_dfc.gui.plot import CurvePlot
@@ -211,6 +212,8 @@ class RunControls(Container[Any]):
         self._curves = Container(labels=False)
         self._curves.margins = (0, 0, 0, 0)
         self._curves.native.layout().addWidget(self.plot)
+        self._curves.min_height = self.plot.minimumHeight()  # magicgui knows nothing of it, and would cut it off
+        narrow(self.planes_by)
         self._stack = stacked([labeled(self.planes_by), self.all_planes])
         self._after = stacked([self._history, back, look, self.whole_plane, self._stack, self._curves, copy])
         self.extend([steer, self._after, self.again])
