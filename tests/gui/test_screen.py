@@ -359,6 +359,7 @@ def test_the_whole_gets_the_classes_of_the_part(
     whole = finish(studio.segment_whole_plane())
     (layer,) = whole.layers.values()
     assert layer.data.shape == (64, 72)
+    assert not run.layer.visible  # it would shine through
     np.testing.assert_allclose(layer.data_to_world((3, 5)), image.data_to_world((3, 5)))
     model = networks_of(viewer)["cells network"]
     np.testing.assert_array_equal(layer.data, model.predict(tissue, threads=1, device="cpu").labels)

@@ -87,7 +87,8 @@ class RunControls(Container[Any]):
         self.whole_plane = PushButton(
             text=WHOLE_PLANE,
             tooltip="Give the rest of the image the classes of this part, at the same resolution: what was learned "
-            "here is kept as a network and applied to all of it, into a new layer. Pressed again: stop.",
+            "here is kept as a network and applied to all of it, into a new layer; the part's own is hidden. Pressed "
+            "again: stop.",
         )
         self.planes_by = ComboBox(
             label="Planes by",

@@ -73,6 +73,7 @@ class StackRun(ApplyRun):
         self._make, self._to_teach, self._taught = run.result.model, run.to_teach, taught
         self._names = class_names(run.layer, numbers)
         self._colors = hex_colors({number: run.layer.get_color(number) for number in numbers})
+        self._part = run.layer
         self._teacher: Run | None = None
         self._kept = False
         super().__init__(run.viewer, application)
@@ -117,6 +118,11 @@ class StackRun(ApplyRun):
         if not planes.outward:
             return super()._record(done)
         return {**super()._record(done), "begins": {str(axis): index for axis, index in planes.plane.position.items()}}
+
+    def _show(self, done: Done) -> None:
+        super()._show(done)
+        if not self.is_of_stack and done.target in self.layers and self._part in self.viewer.layers:
+            self._part.visible = False  # it would shine through what it is a part of
 
     def _call_off(self) -> None:
         super()._call_off()

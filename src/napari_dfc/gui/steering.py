@@ -152,7 +152,8 @@ class Steering:
         Returns
         -------
         StackRun
-            As of `segment_all_planes`, with a new layer over the whole plane, at the same level.
+            As of `segment_all_planes`, with a new layer over the whole plane, at the same level; that of the part is
+            hidden.
 
         Raises
         ------
