@@ -319,7 +319,7 @@ def test_strokes_that_were_moved_off_the_image_are_not_used_and_it_is_said(scene
     scene.strokes.translate = (3.5, 0)
     paint(scene.strokes, 2, 18, 20)
     scene.wait_for(lambda: scene.said)
-    words = "“strokes” does not lie over the displayed plane of “cells”, pixel on pixel"
+    words = "“strokes” does not lie over the displayed plane of “cells”, pixel on pixel; add a new strokes layer"
     assert scene.said == [f"Strokes not used: {words}."]
     scene.strokes.translate = (0, 0)
     np.testing.assert_array_equal(run.layer.data, before)
