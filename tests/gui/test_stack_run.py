@@ -240,7 +240,7 @@ def test_the_dock_says_how_the_network_goes_over_the_planes(
 def test_what_no_network_gives_is_refused_in_words(
     studio: Studio, viewer: ViewerModel, image: Image, stack: Image, finish: Wait
 ) -> None:
-    with pytest.raises(ValueError, match="segment one plane first"):
+    with pytest.raises(ValueError, match="segment an image before you segment all planes"):
         studio.segment_all_planes()
     finish(studio.segment(image, settings=GROUPS))
     with pytest.raises(ValueError, match="has one plane alone"):
