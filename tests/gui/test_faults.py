@@ -683,7 +683,7 @@ def test_the_process_ends() -> None:
     }
     try:
         for name, process in at_once.items():
-            _, stderr = process.communicate(timeout=100)
+            _, stderr = process.communicate(timeout=180)
             _, status, words = ENDINGS[name]
             said = stderr.strip().splitlines()
             assert (process.returncode, said[-1] if said else "") == (status, words), (name, stderr)
@@ -692,3 +692,4 @@ def test_the_process_ends() -> None:
     finally:
         for process in at_once.values():
             process.kill()
+            process.communicate()
