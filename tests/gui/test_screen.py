@@ -39,7 +39,7 @@ GROUPS = CLUSTERS.change(split_into="groups", n_groups=3)
 # an example takes a quarter of a second, so that shrinking one would take minutes
 quick = settings(
     deadline=None,
-    max_examples=15,
+    max_examples=8,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
