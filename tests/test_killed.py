@@ -106,14 +106,15 @@ def test_killed_while_it_saves(networks: list[Path], tmp_path: Path, pytestconfi
     assert list(folder.iterdir()) == [target]
 
 
-def test_killed_while_it_applies(networks: list[Path], tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    chance = random.Random(0)
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_killed_while_it_applies(networks: list[Path], tmp_path: Path, pytestconfig: pytest.Config, jobs: int) -> None:
+    chance = random.Random(jobs)
     image = read_sample("stained_tissue").image
     images, whole, out = (tmp_path / name for name in ("images", "whole", "out"))
     images.mkdir()
     for index in range(6):
         iio.imwrite(images / f"{index}.png", np.roll(image, 40 * index, axis=1)[:120])
-    words = ["apply", networks[0], images, "--jobs", 2, "-o"]
+    words = ["apply", networks[0], images, "--jobs", jobs, "-o"]
     started = time.monotonic()
     assert ended(begun(APPLYING, *words, whole)) == 0
     seconds = time.monotonic() - started

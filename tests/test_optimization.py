@@ -163,14 +163,15 @@ def test_float64_runs_with_superpixels_agree_with_the_plain_loop(
     assert len(found) == 11
 
 
+@pytest.mark.parametrize("scribbled", [False, True], ids=["no strokes", "strokes"])
 @pytest.mark.parametrize("kind", [AutogradPass, StripPass])
 def test_float32_iterations_agree_with_the_plain_loop_from_the_same_state(
-    monkeypatch: pytest.MonkeyPatch, kind: type[AutogradPass | StripPass]
+    monkeypatch: pytest.MonkeyPatch, kind: type[AutogradPass | StripPass], scribbled: bool
 ) -> None:
     settings = Settings(n_channels=24, max_iterations=1, min_labels=1, seed=7, **LITERAL)
     image = torch.from_numpy(prepare(read_sample("stained_tissue").image).values)
     ours, theirs = pair(settings, torch.float32)
-    strokes, plain_strokes = strokes_for(True, image, 24)
+    strokes, plain_strokes = strokes_for(scribbled, image, 24)
     optimizer = plain_optimizer(theirs)
     one_pass = kind(Task(ours, image, settings, None, strokes.get("targets"), lambda: False))
     rows: list[Tensor] = []  # of the response, which the strips do not keep

@@ -14,6 +14,7 @@ from pytestqt.qtbot import QtBot
 from superqt.utils._qthreading import WorkerBase
 
 from napari_dfc.gui import preferences
+from napari_dfc.gui.studio import Studio
 from napari_dfc.gui.worker import LayerRun
 from napari_dfc.samples import read_sample
 
@@ -52,6 +53,14 @@ def viewer(qtbot: QtBot) -> Iterator[ViewerModel]:
     model = ViewerModel()
     yield model
     qtbot.waitUntil(lambda: not WorkerBase._worker_set, timeout=20_000)
+
+
+@pytest.fixture
+def studio(viewer: ViewerModel) -> Iterator[Studio]:
+    made = Studio(viewer)
+    yield made
+    made.stop_all_planes()
+    made.let_go()
 
 
 @pytest.fixture

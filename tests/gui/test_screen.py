@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +39,12 @@ GROUPS = CLUSTERS.change(split_into="groups", n_groups=3)
 # an example takes a quarter of a second, so that shrinking one would take minutes
 quick = settings(
     deadline=None,
-    max_examples=8,
+    max_examples=15,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
 
 PLACED: dict[str, Any] = {"scale": (2, 3), "translate": (5, 7), "rotate": 30}
-
-
-@pytest.fixture
-def studio(viewer: ViewerModel) -> Iterator[Studio]:
-    made = Studio(viewer)
-    yield made
-    made.stop_all_planes()
-    made.let_go()
 
 
 @pytest.fixture

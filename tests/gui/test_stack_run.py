@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,6 @@ Wait = Callable[[Any], Any]
 QUICK = dfc.Settings.from_preset("fast", n_channels=8, max_iterations=4, n_networks=1, extractor="convolutions")
 
 GROUPS = dfc.Settings.from_preset("fast", n_channels=12, max_iterations=8, n_groups=3)
-
-
-@pytest.fixture
-def studio(viewer: ViewerModel) -> Iterator[Studio]:
-    made = Studio(viewer)
-    yield made
-    made.stop_all_planes()
-    made.let_go()
 
 
 @pytest.fixture

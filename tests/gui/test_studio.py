@@ -3,7 +3,7 @@ from __future__ import annotations
 import gc
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from weakref import ref
 
@@ -28,13 +28,6 @@ Wait = Callable[[LiveRun], LiveRun]
 GROUPS = dfc.Settings.from_preset("fast", n_channels=12, max_iterations=8, n_groups=4)
 CLUSTERS = GROUPS.change(split_into="clusters", min_labels=2)
 FIRST, SECOND, THIRD = (1, 20, 10), (2, 4, 50), (7, 50, 40)
-
-
-@pytest.fixture
-def studio(viewer: ViewerModel) -> Iterator[Studio]:
-    made = Studio(viewer)
-    yield made
-    made.let_go()
 
 
 @pytest.fixture
