@@ -102,10 +102,14 @@ def test_copying_fills_the_clipboard_and_says_where_to_paste(widget: SegmentWidg
     widget.controls.python.native.click()
     text = QApplication.clipboard().text()
     assert 'viewer.layers["cells"].data' in text
-    assert "napari's console" in widget.status.value
+    assert widget.status.value == "Copied: paste it into napari's console."
     widget.controls.command.native.click()
     assert QApplication.clipboard().text().startswith("napari-dfc segment cells.tif -o cells_labels.tif --preset fast")
     assert "terminal" in widget.status.value
+    assert widget.studio.run is not None
+    widget.studio.run.layer.data_setitem((np.array([3]), np.array([4])), 77)
+    widget.controls.python.native.click()
+    assert widget.status.value.endswith("What was edited since (merged, painted, locked) is not repeated.")
 
 
 def test_what_cannot_be_copied_as_a_command_is_said(widget: SegmentWidget, viewer: ViewerModel, finish: Wait) -> None:

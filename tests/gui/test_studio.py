@@ -244,6 +244,35 @@ def test_copied_python_gives_the_shown_labels_in_the_console(studio: Studio, ima
     np.testing.assert_array_equal(found["labels"], run.layer.data)
 
 
+def test_labels_are_edited_once_they_are_not_those_that_were_given(studio: Studio, image: Image, finish: Wait) -> None:
+    assert not studio.is_edited
+    run = finish(studio.segment(image, settings=GROUPS))
+    assert not studio.is_edited
+    studio.show_count(9)
+    assert not studio.is_edited
+    outcome = Outcome(run.layer)
+    outcome.merge(1, 2)
+    assert studio.is_edited
+    studio.show_count(9)
+    assert not studio.is_edited
+    run.layer.data_setitem((np.array([3]), np.array([4])), 77)
+    assert studio.is_edited
+
+
+def test_earlier_results_of_the_image_are_hidden_by_a_new_one(
+    studio: Studio, image: Image, tissue: np.ndarray, finish: Wait
+) -> None:
+    other = studio.viewer.add_image(tissue, name="other")
+    of_other = finish(studio.segment(other, settings=GROUPS)).layer
+    first = finish(studio.segment(image, settings=GROUPS)).layer
+    assert (first.visible, of_other.visible) == (True, True)
+    second = finish(studio.segment(image, settings=GROUPS)).layer
+    assert (first.visible, second.visible, of_other.visible) == (False, True, True)
+    second.data = second.data.copy()  # somebody else's labels by now
+    finish(studio.segment(image, settings=GROUPS))
+    assert second.visible
+
+
 def test_copied_python_of_a_plane_of_a_stack_with_channels(studio: Studio, finish: Wait) -> None:
     data = np.random.default_rng(0).random((2, 4, 40, 50))
     image = studio.viewer.add_image(data, name='a "stack"')

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from napari.layers import Image, Labels
 
-from napari_dfc.gui.layers import ImagePlane
+from napari_dfc.gui.layers import METADATA_KEY, ImagePlane
 from napari_dfc.gui.placement import placement
 
-__all__ = ["OwnLayer"]
+__all__ = ["OwnLayer", "hide_earlier"]
 
 #: Each as long as its layer: napari itself keeps no object that has connected one of its methods.
 _KEPT: WeakKeyDictionary[Labels, OwnLayer] = WeakKeyDictionary()
@@ -31,7 +31,7 @@ class OwnLayer:
     def __init__(self, layer: Labels, plane: ImagePlane) -> None:
         self._layer = ref(layer)
         self._array = layer.data
-        self._plane, self._placed = plane, placement(plane)
+        self.plane, self._placed = plane, placement(plane)
         for name in self._placed:
             getattr(plane.layer.events, name).connect(self._follow_image)
         _KEPT[layer] = self
@@ -61,7 +61,7 @@ class OwnLayer:
 
     def _follow_image(self) -> None:
         """Take the image's new place, in as far as the layer has not been given one of its own."""
-        plane, before = self._plane, self._placed
+        plane, before = self.plane, self._placed
         if plane.layer.ndim != len(plane.lengths) or not self.is_intact:
             return
         self._placed = placement(plane)
@@ -70,6 +70,22 @@ class OwnLayer:
             present = present.affine_matrix if name == "affine" else present
             if _same(present, before[name]) and not _same(present, place):
                 setattr(self.layer, name, place)
+
+
+def hide_earlier(layers: Iterable[Any], images: Collection[Any]) -> None:
+    """Hide finished results over these images, through which a new one could not be seen for what it is.
+
+    Parameters
+    ----------
+    layers : iterable of napari.layers.Layer
+        Those of the viewer.
+    images : collection of napari.layers.Image
+        That are segmented once more.
+    """
+    for layer in layers:
+        own = _KEPT.get(layer) if isinstance(layer, Labels) else None
+        if own is not None and own.plane.layer in images and own.is_intact and layer.metadata.get(METADATA_KEY):
+            layer.visible = False
 
 
 def _same(one: Any, other: Any) -> bool:

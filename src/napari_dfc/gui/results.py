@@ -95,6 +95,11 @@ class Results:
             del self._kept[0]
         self._place = len(self._kept) - 1
 
+    @property
+    def present(self) -> EarlierResult | None:
+        """The one that is shown."""
+        return self._kept[self._place] if self._kept else None
+
     def back(self) -> EarlierResult:
         """The one before."""
         self._place -= 1

@@ -70,14 +70,17 @@ class RunControls(Container[Any]):
             tooltip="A layer that is bright where labels are certain and dark where they are not.",
         )
         self.python = PushButton(
-            text="Copy as Python", tooltip="The lines for napari's console that give exactly these labels again."
+            text="Copy as Python",
+            tooltip="The lines for napari's console that give exactly these labels again, as the run made them.",
         )
         self.command = PushButton(
-            text="Copy as command", tooltip="The command line that writes exactly these labels to a file."
+            text="Copy as command",
+            tooltip="The command line that writes exactly these labels to a file, as the run made them.",
         )
         self.again = PushButton(
             text="Run again from this layer",
-            tooltip="Of the selected result: the same run, with its strokes as they came, into a new layer.",
+            tooltip="Of the selected result: the same run, with its strokes as they came, into a new layer. What you "
+            "edited in it is not repeated.",
         )
         self.all_planes = PushButton(
             text=ALL_PLANES,
@@ -188,7 +191,8 @@ class RunControls(Container[Any]):
             clipboard = QApplication.clipboard()
             assert clipboard is not None
             clipboard.setText(text())
-            self._studio.said.emit(f"Copied: paste it into {where}.")
+            edits = " What was edited since (merged, painted, locked) is not repeated." * self._studio.is_edited
+            self._studio.said.emit(f"Copied: paste it into {where}.{edits}")
 
         self._try(copy)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
 
@@ -12,6 +13,7 @@ from napari_dfc.gui.copies import command_of, python_of, record_of
 from napari_dfc.gui.inputs import RunInputs, inputs_of_record
 from napari_dfc.gui.layers import (
     METADATA_KEY,
+    expand,
     finish_labels,
     new_image_layer,
     show_labels,
@@ -313,6 +315,16 @@ class Studio(Steering):
     def as_command(self, layer: Labels | None = None) -> str:
         """A command line that writes a result's labels to a file; parameters and errors as in `as_python`."""
         return command_of(self.viewer, layer or self._result_layer)
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether the result's layer shows other labels than it was given: merged, painted or locked ones, say."""
+        layer, present = self._result_layer, self._results.present
+        if self.run is None or layer is None or present is None:
+            return False
+        shown = layer.metadata.get(METADATA_KEY, {}).get("result", {}).get("shown")
+        given = present.labels if shown is None or self.run.result is None else self.run.result.history.at(shown)
+        return not np.array_equal(layer.data, expand(self.run.inputs.plane, given))
 
     @property
     def _result_layer(self) -> Labels | None:

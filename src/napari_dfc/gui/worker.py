@@ -18,7 +18,7 @@ from napari_dfc.devices import torch_is_loaded
 from napari_dfc.gui.background import Progress, Refusal, ViewerRun, in_background
 from napari_dfc.gui.colors import class_colors, class_names, hex_colors
 from napari_dfc.gui.layers import ImagePlane, add_over, finish_labels, new_labels_layer, show_labels
-from napari_dfc.gui.own_layer import OwnLayer
+from napari_dfc.gui.own_layer import OwnLayer, hide_earlier
 from napari_dfc.settings import Settings
 
 if TYPE_CHECKING:
@@ -268,6 +268,7 @@ class LayerRun(ViewerRun):
         assert self._run is not None
         colors = self.inputs.colors({number: number for number in numbers})
         selected = list(self.viewer.layers.selection)
+        hide_earlier(self.viewer.layers, [plane.layer for plane in self.inputs.planes])
         for plane, part in zip(self.inputs.planes, self._run.places, strict=True):
             name = f"{plane.layer.name} {self.inputs.suffix}"
             layer = new_labels_layer(plane, labels[part], name, colors=colors, metadata={})
@@ -318,7 +319,9 @@ class LayerRun(ViewerRun):
     def _words(self, result: Segmentation) -> str:
         """How the run ended, for people."""
         note = f" {result.note[0].upper()}{result.note[1:]}." if result.note else ""
-        return f"{result.n_labels} labels after {result.iterations} iterations: {result.ended}.{note}"
+        labels = f"{result.n_labels} label{'s' * (result.n_labels != 1)}"
+        iterations = f"{result.iterations} iteration{'s' * (result.iterations != 1)}"
+        return f"{labels} after {iterations}: {result.ended}.{note}"
 
     def _follow_removal(self, event: Any) -> None:
         """An image was deleted: keep what there is. A preview was deleted: that is what the user wants gone."""
