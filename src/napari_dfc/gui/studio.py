@@ -13,11 +13,11 @@ from napari_dfc.gui.copies import command_of, python_of, record_of
 from napari_dfc.gui.inputs import RunInputs, inputs_of_record
 from napari_dfc.gui.layers import (
     METADATA_KEY,
-    expand,
     finish_labels,
     new_image_layer,
     show_labels,
 )
+from napari_dfc.gui.placement import expand
 from napari_dfc.gui.results import EarlierResult, Results
 from napari_dfc.gui.screen import look_at
 from napari_dfc.gui.steering import Steering
