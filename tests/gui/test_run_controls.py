@@ -148,6 +148,19 @@ def test_certainty_and_spots_by_their_buttons(
     qtbot.waitUntil(lambda: "pixels here may have a wrong label" in widget.status.value, timeout=10_000)
 
 
+def test_strokes_made_for_an_uncertain_spot_are_those_of_the_next_run(
+    widget: SegmentWidget, viewer: ViewerModel, image: Image, qtbot: QtBot, finish: Wait
+) -> None:
+    finish(widget.start())
+    assert widget.scribbles.value is None
+    widget.controls.spot.native.click()
+    qtbot.waitUntil(lambda: "cells strokes" in viewer.layers, timeout=10_000)
+    assert widget.scribbles.value is viewer.layers["cells strokes"]
+    widget.scribbles.value = None  # of who wants the next run without
+    widget.studio.changed.emit()
+    assert widget.scribbles.value is None
+
+
 def pixels(plot: CurvePlot) -> np.ndarray:
     """What the plot shows, (H, W, 3)."""
     shown = plot.grab().toImage().convertToFormat(plot.grab().toImage().Format.Format_RGB32)

@@ -179,6 +179,9 @@ class SegmentWidget(Dock):
         if run is not None and run is not self.run:
             self.follow_run(run, run.settings.n_updates(run.inputs.has_strokes))
             run.progressed.connect(self.controls.draw)
+        followed = None if run is None or run.inputs.plane.layer is not self.image.value else run.strokes_layer
+        if followed is not None and followed is not self.scribbles.value and followed in self.scribbles.choices:
+            self.scribbles.value = followed  # made for an uncertain spot, say: the next run begins with it
         self.refresh()
 
     def _choose_strokes(self) -> None:
