@@ -204,6 +204,27 @@ def test_certainty_is_a_layer_over_the_image(studio: Studio, image: Image, qtbot
     np.testing.assert_array_equal(layer.scale, (0.5, 0.25))
 
 
+def test_certainty_of_one_image_is_in_one_layer(
+    studio: Studio, image: Image, tissue: np.ndarray, qtbot: QtBot, finish: Wait
+) -> None:
+    finish(studio.segment(image, settings=GROUPS))
+    studio.show_confidence()
+    qtbot.waitUntil(lambda: "cells certainty" in studio.viewer.layers, timeout=10_000)
+    layer = studio.viewer.layers["cells certainty"]
+    layer.visible = False
+    run = finish(studio.segment(image, settings=GROUPS.change(seed=3)))
+    studio.show_confidence()
+    qtbot.waitUntil(lambda: layer.visible, timeout=10_000)
+    np.testing.assert_array_equal(layer.data, run.result.margin)
+    finish(studio.segment(studio.viewer.add_image(tissue, name="other"), settings=GROUPS))
+    studio.show_confidence()
+    qtbot.waitUntil(lambda: "other certainty" in studio.viewer.layers, timeout=10_000)
+    assert [each.name for each in studio.viewer.layers if "certainty" in each.name] == [
+        "cells certainty",
+        "other certainty",
+    ]
+
+
 def test_run_again_from_a_layer_gives_its_labels_in_a_new_one(
     studio: Studio, image: Image, qtbot: QtBot, finish: Wait, filled: Wait
 ) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_dfc import records
@@ -13,6 +14,7 @@ from napari_dfc.gui.copies import command_of, python_of, record_of
 from napari_dfc.gui.inputs import RunInputs, inputs_of_record
 from napari_dfc.gui.layers import (
     METADATA_KEY,
+    ImagePlane,
     finish_labels,
     new_image_layer,
     show_labels,
@@ -83,6 +85,7 @@ class Studio(Steering):
         self._spots: list[Spot] = []
         self._searched: Segmentation | None = None  # for spots, just now
         self._kept: Segmentation | None = None
+        self._certainty: tuple[ImagePlane, ref[Image]] | None = None  # the layer that shows it, and of what
 
     def _start(self, inputs: RunInputs, settings: Settings, scribbles: Labels | None) -> LiveRun:
         self.let_go()  # which keeps what the run before has made, among that run's results
@@ -275,7 +278,9 @@ class Studio(Steering):
         self.said.emit(f"About {spot.score:.0f} pixels here may have a wrong label: paint what it is. {more}")
 
     def show_confidence(self) -> None:
-        """Add an image layer of how far each pixel's label lies above the second: 0 a coin toss, 1 certain.
+        """Show in an image layer how far each pixel's label lies above the second: 0 a coin toss, 1 certain.
+
+        A later result on the same plane is shown in the same layer.
 
         Raises
         ------
@@ -291,9 +296,18 @@ class Studio(Steering):
             if isinstance(margin, Refusal):
                 self.said.emit(f"Not found: {margin.reason}")
             elif plane.layer in self.viewer.layers and self._is_latest(result):
-                self.viewer.add_layer(new_image_layer(plane, margin, f"{plane.layer.name} certainty"))
+                self._show_certainty(plane, new_image_layer(plane, margin, f"{plane.layer.name} certainty"))
 
         in_background(lambda: result.margin, show)
+
+    def _show_certainty(self, plane: ImagePlane, fresh: Image) -> None:
+        """Show it in the layer that there is for this plane, else in a new one."""
+        of, shown = (None, None) if self._certainty is None else (self._certainty[0], self._certainty[1]())
+        if of == plane and shown is not None and shown in self.viewer.layers and shown.data.shape == fresh.data.shape:
+            shown.data, shown.visible = fresh.data, True
+            return
+        self.viewer.add_layer(fresh)
+        self._certainty = plane, ref(fresh)
 
     # ------------------------------------------------------------------ copy
 
