@@ -42,7 +42,11 @@ BUTTONS = {
         "Merge",
         "Make one class of the chosen ones. Number, name and color of the one that you clicked first stay.",
     ),
-    "background": ("Background", "The chosen classes are nothing you look for: their pixels become empty (label 0)."),
+    "background": (
+        "Background",
+        "The chosen classes are nothing you look for: their pixels become empty (label 0). Do this last: strokes that "
+        "you paint afterwards give every pixel a class again.",
+    ),
     "hide": ("Hide", "Make the chosen classes invisible, to see the image below. Nothing is lost."),
     "lock": ("Lock", "The chosen classes are right as they are: merging and refining leave their pixels alone."),
     "split": (
