@@ -294,6 +294,15 @@ def test_earlier_results_of_the_image_are_hidden_by_a_new_one(
     assert second.visible
 
 
+def test_results_of_other_planes_stay_to_be_seen(studio: Studio, tissue: np.ndarray, finish: Wait) -> None:
+    stack = studio.viewer.add_image(tissue.transpose(2, 0, 1), name="stack", rgb=False)
+    layers = []
+    for plane in (0, 2, 0):
+        studio.viewer.dims.set_point(0, plane)
+        layers.append(finish(studio.segment(stack, settings=GROUPS)).layer)
+    assert [layer.visible for layer in layers] == [False, True, True]
+
+
 def test_copied_python_of_a_plane_of_a_stack_with_channels(studio: Studio, finish: Wait) -> None:
     data = np.random.default_rng(0).random((2, 4, 40, 50))
     image = studio.viewer.add_image(data, name='a "stack"')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
@@ -72,19 +72,22 @@ class OwnLayer:
                 setattr(self.layer, name, place)
 
 
-def hide_earlier(layers: Iterable[Any], images: Collection[Any]) -> None:
-    """Hide finished results over these images, through which a new one could not be seen for what it is.
+def hide_earlier(layers: Iterable[Any], planes: Iterable[ImagePlane]) -> None:
+    """Hide finished results over these planes, through which a new one could not be seen for what it is.
 
     Parameters
     ----------
     layers : iterable of napari.layers.Layer
         Those of the viewer.
-    images : collection of napari.layers.Image
+    planes : iterable of ImagePlane
         That are segmented once more.
     """
+    places = [(plane.layer, plane.axes, plane.position) for plane in planes]
     for layer in layers:
         own = _KEPT.get(layer) if isinstance(layer, Labels) else None
-        if own is not None and own.plane.layer in images and own.is_intact and layer.metadata.get(METADATA_KEY):
+        if own is None or not own.is_intact or not layer.metadata.get(METADATA_KEY):
+            continue
+        if (own.plane.layer, own.plane.axes, own.plane.position) in places:
             layer.visible = False
 
 

@@ -268,7 +268,7 @@ class LayerRun(ViewerRun):
         assert self._run is not None
         colors = self.inputs.colors({number: number for number in numbers})
         selected = list(self.viewer.layers.selection)
-        hide_earlier(self.viewer.layers, [plane.layer for plane in self.inputs.planes])
+        hide_earlier(self.viewer.layers, self.inputs.planes)
         for plane, part in zip(self.inputs.planes, self._run.places, strict=True):
             name = f"{plane.layer.name} {self.inputs.suffix}"
             layer = new_labels_layer(plane, labels[part], name, colors=colors, metadata={})
