@@ -197,7 +197,7 @@ def test_float32_iterations_agree_with_the_plain_loop_from_the_same_state(
         differ = clusters != step.labels
         assert not differ.any() or float((best[:, 0] - best[:, 1])[differ].max()) < 1e-3
 
-        in_order = dict(zip(ours.parameters(), found.gradients, strict=True))
+        in_order = dict(zip(ours.parameters(), found.gradients.found(), strict=True))
         largest = max(float(gradient.abs().max()) for gradient in step.gradients)
         errors.append(
             max(
@@ -390,7 +390,7 @@ def test_bfloat16_keeps_two_digits_of_the_gradients_and_leaves_the_weights_in_fl
         for precision in ("float32", "bfloat16")
     )
     assert 1e-5 < abs(exact.losses.total - rounded.losses.total) < 2e-2 * exact.losses.total
-    for one, other in zip(exact.gradients, rounded.gradients, strict=True):
+    for one, other in zip(exact.gradients.found(), rounded.gradients.found(), strict=True):
         assert other.dtype == torch.float32
         assert (one - other).norm() < 0.2 * max(one.norm(), 1e-3)
 
@@ -407,6 +407,58 @@ def test_an_optimization_in_pieces_is_that_in_one_go() -> None:
     assert len(found) == len(expected) == 8
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("crop", [(72, 96), (40, 48)], ids=["whole", "crops"])
+@pytest.mark.parametrize("between", ["called off", "rest"])
+def test_an_update_put_aside_is_made_as_if_it_had_not_been(between: str, crop: tuple[int, int]) -> None:
+    settings = Settings(n_channels=12, max_iterations=7, min_labels=1, continuity_schedule="continuity")
+    image = tissue(torch.float32)
+    whole, network = (pair(settings, torch.float32)[0] for _ in range(2))
+    parts = crops((72, 96), crop)
+    expected = [iteration.clusters for iteration in optimize(whole, image, settings, crops=parts)]
+    answers: list[bool] = []
+    course = Optimization(network, image, settings, crops=parts, cancelled=lambda: bool(answers) and answers.pop(0))
+    found = [next(course.iterations(7)).clusters]
+    while course.number <= 7:
+        if between == "rest":
+            course.rest()
+        else:
+            for answers in ([True], [False, True], [False, False, True]):  # after no strip, one, and two more
+                with pytest.raises(Cancelled):
+                    next(course.iterations(7))
+                assert not answers
+        found.append(next(course.iterations(7)).clusters)
+    assert len(found) == len(expected) == 8
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("rested", [False, True], ids=["at once", "rested"])
+def test_an_update_that_is_owed_follows_the_strokes_of_its_iteration(rested: bool) -> None:
+    image = tissue(torch.float32)
+    settings = Settings(n_channels=12, max_iterations=20)
+    painted = torch.from_numpy(prepare_scribbles(tissue_strokes(), (72, 96), 12).targets)
+    exchanged = torch.where(painted >= 0, 1 - painted, painted)
+    found = []
+    for early in (True, False):
+        members = [Network(3, 12, 2, n_clusters=2), Network(3, 12, 0, n_clusters=2)]
+        ensemble = Ensemble(members, (1, 1))
+        initialize(ensemble, "xavier", torch.Generator().manual_seed(0))
+        course = Optimization(ensemble, image, settings, targets=painted, least=0)
+        list(course.iterations(20, lambda number: number == 3))
+        if early:
+            course.settle()
+        elif rested:
+            course.rest()
+        course.teach(exchanged)
+        if not early:
+            course.foretaste()
+        list(course.iterations(20, lambda number: number == 5))
+        course.settle()
+        found.append(weights_of(ensemble))
+    for name, weight in found[0].items():
+        assert torch.equal(weight, found[1][name]), name
 
 
 def test_a_foretaste_follows_new_strokes_and_leaves_the_networks_alone() -> None:

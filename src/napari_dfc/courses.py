@@ -279,6 +279,7 @@ class Courses:
             )
             taken = [*sources[: stage.n_clusters]]
         network = self._network_of(stage)
+        origin.optimization.settle()
         momentum = succeeded(
             network,
             (origin.optimization.network, origin.optimization.momentum),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from napari_dfc.moments import Moments
 from napari_dfc.network import Ensemble, Network
-from napari_dfc.passes import AutogradPass, Found, Losses, Pass, Task, cluster_dtype
+from napari_dfc.passes import AutogradPass, Found, Gradients, Losses, Pass, Task, cluster_dtype
 from napari_dfc.prediction import Block, Picture, Predictor, Statistics
 from napari_dfc.resolutions import enlarged, shrunken_image, shrunken_mask, shrunken_targets
 from napari_dfc.stripwise import StripPass
@@ -84,7 +84,7 @@ class EnsemblePass:
         losses = Losses(*(torch.stack(each).mean(0) for each in zip(*(one.losses for one in found), strict=True)))
         mean = self._mean(range(len(found)))
         clusters = mean.argmax(-1).to(cluster_dtype(ensemble.n_clusters))
-        return Found(clusters, losses, [gradient for one in found for gradient in one.gradients], mean)
+        return Found(clusters, losses, Gradients(_each_in_turn(found)), mean)
 
     def foretaste(self, n_updates: int, learning_rate: float, momentum: float) -> Tensor | None:
         """Which class wins where, (H, W), once the classifiers of fixed features have had some updates.
@@ -111,7 +111,7 @@ class EnsemblePass:
             velocities = [torch.zeros_like(weight) for weight in before]
             try:
                 for _ in range(n_updates):
-                    gradients = self._passes[index](gradients=True).gradients
+                    gradients = self._passes[index](gradients=True).gradients.found()
                     with torch.no_grad():
                         for weight, velocity, gradient in zip(weights, velocities, gradients, strict=True):
                             weight.sub_(velocity.mul_(momentum).add_(gradient), alpha=learning_rate)
@@ -195,6 +195,15 @@ class EnsemblePredictor:
         for top in range(0, height, BLOCK_ROWS):
             rows = slice(top, min(top + BLOCK_ROWS, height))
             yield Block(rows, slice(0, width), mean[rows].log())
+
+
+def _each_in_turn(found: list[Found]) -> Generator[None, None, list[Tensor]]:
+    """The gradients of one network after the other."""
+    gradients: list[Tensor] = []
+    for one in found:
+        yield from one.gradients.steps
+        gradients += one.gradients.found()
+    return gradients
 
 
 def _ensemble(task: Task) -> Ensemble:

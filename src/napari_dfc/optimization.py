@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from napari_dfc.cancellation import Cancelled
 from napari_dfc.ensemble import EnsemblePass, pass_for, predictor_for
 from napari_dfc.network import Ensemble, Network, weights_of
-from napari_dfc.passes import Found, Losses, Pass, Task, cluster_dtype, count_labels
+from napari_dfc.passes import Found, Gradients, Losses, Pass, Task, cluster_dtype, count_labels
 from napari_dfc.prediction import Picture
 from napari_dfc.settings import Settings
 from napari_dfc.superpixels import find_superpixels
@@ -125,7 +125,9 @@ class Optimization:
         self.is_over = False
         self._least = settings.min_labels if least is None else least
         self._descent = _Descent(list(network.parameters()), settings.learning_rate, settings.momentum, momentum)
-        task = Task(network, image, settings, mask, targets, cancelled or (lambda: False))
+        self._cancelled = cancelled or (lambda: False)
+        self._owed: Gradients | None = None  # of the update that follows the last pass; made when something needs it
+        task = Task(network, image, settings, mask, targets, self._cancelled)
         if settings.superpixels:
             task = task._replace(superpixels=find_superpixels(image, settings.superpixels))
         self._view = _Crops(task, crops) if len(crops) > 1 else _Whole(task)
@@ -147,7 +149,13 @@ class Optimization:
 
     def rest(self) -> None:
         """Give back the memory of the maps until it goes on."""
+        if self._owed is not None:
+            self._owed = Gradients(self._view.latest.again())
         self._view.rest()
+
+    def settle(self) -> None:
+        """Make the update that follows the last iteration, if it has not been made yet."""
+        self._update(lambda: False)
 
     def foretaste(self) -> Tensor | None:
         """Which class wins where, (H, W), as far as present strokes tell at once; the network is left as it is.
@@ -197,10 +205,11 @@ class Optimization:
             few = self._has_few(iteration)
 
     def _make(self, final: bool, interrupted: Callable[[int], bool]) -> _Pending | None:
-        """The next iteration, followed by an update unless it is the last; None where it is not to be made."""
+        """The next iteration, which owes an update unless it is the last; None where it is not to be made."""
         if interrupted(self.number):
             return None
         try:
+            self._update(self._cancelled)
             found = self._view.finish() if final else self._view.step()
         except Cancelled:
             if not interrupted(self.number):
@@ -209,8 +218,14 @@ class Optimization:
         made = _Pending(self.number, found, self.network, self._view, self.momentum)
         self.number += 1
         if not final:
-            self._descent.step(found.gradients)
+            self._owed = found.gradients
         return made
+
+    def _update(self, cancelled: Callable[[], bool]) -> None:
+        """Make what is owed; once called off, it can be gone on with."""
+        if self._owed is not None:
+            self._descent.step(self._owed.found(cancelled))
+            self._owed = None
 
     def _has_few(self, iteration: Iteration) -> bool:
         """Whether the iteration that follows is the last one."""
@@ -218,6 +233,7 @@ class Optimization:
 
     def _go_back_to(self, made: _Pending) -> None:
         """Forget the updates that were made since an iteration, so that strokes find what they would on the CPU."""
+        self._owed = None
         if made.momentum is None:  # there were none
             return
         self.network.load_state_dict(dict(made.weights))
@@ -258,10 +274,27 @@ class _Pending:
         )
 
 
+class _Given(NamedTuple):
+    """What a pass was given; together with the network's weights it tells what the pass has found."""
+
+    task: Task
+    n_labels: Any
+
+    def again(self) -> Generator[None, None, list[Tensor]]:
+        """The gradients, from another pass like it."""
+        yield
+        one_pass = pass_for(self.task._replace(cancelled=lambda: False))
+        one_pass.n_labels = self.n_labels
+        gradients = one_pass(gradients=True).gradients
+        yield from gradients.steps
+        return gradients.found()
+
+
 class _Whole:
     """Every iteration sees the whole image."""
 
     complete = True
+    latest: _Given
 
     def __init__(self, task: Task) -> None:
         self.known = task.mask
@@ -301,6 +334,7 @@ class _Whole:
         return self._pass.foretaste(FORETASTE_UPDATES, descent.learning_rate, descent.momentum)
 
     def step(self) -> Found:
+        self.latest = _Given(self._task, self.n_labels)
         return self._pass(gradients=True)
 
     def finish(self) -> Found:
@@ -311,6 +345,7 @@ class _Crops:
     """Crops take turns, in a new order each time all have been seen; their clusters are put together to a map."""
 
     ahead = 0
+    latest: _Given
 
     def __init__(self, task: Task, crops: Sequence[tuple[slice, slice]]) -> None:
         self._task = task
@@ -357,6 +392,7 @@ class _Crops:
                 self._pass.n_labels = self.n_labels
         else:
             self._pass.take(part)
+        self.latest = _Given(part, self._pass.n_labels)
         found = self._pass(gradients=True)
         self._order.pop()  # only now: a pass that was called off is made again
         self._losses = found.losses
@@ -377,9 +413,9 @@ class _Crops:
                 self._clusters[block.rows, block.columns] = clusters.to(self._clusters.dtype)
         self.known = torch.ones_like(self.known) if task.mask is None else task.mask
         self._unseen = set()
-        return self._found([])
+        return self._found(Gradients.known([]))
 
-    def _found(self, gradients: list[Tensor]) -> Found:
+    def _found(self, gradients: Gradients) -> Found:
         return Found(self._clusters.clone(), self._losses, gradients)
 
 

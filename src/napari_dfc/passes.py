@@ -5,7 +5,7 @@ Here in the plain form, by PyTorch's automatic differentiation, for every device
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ from napari_dfc.superpixels import Superpixels, majority
 __all__ = [
     "AutogradPass",
     "Found",
+    "Gradients",
     "Losses",
     "Pass",
     "Task",
@@ -40,6 +41,52 @@ class Losses(NamedTuple):
     total: Tensor
 
 
+class Gradients:
+    """The gradients of a total loss; they may be computed after the label map of the same pass has been shown.
+
+    Parameters
+    ----------
+    steps : generator that returns a list of Tensor
+        Yields where it may be put aside.
+
+    Attributes
+    ----------
+    steps : iterator
+        What is left to be done.
+    """
+
+    def __init__(self, steps: Generator[None, None, list[Tensor]]) -> None:
+        self._found: list[Tensor] | None = None
+        self.steps = self._kept(steps)
+
+    def _kept(self, steps: Generator[None, None, list[Tensor]]) -> Iterator[None]:
+        self._found = yield from steps
+
+    @classmethod
+    def known(cls, gradients: list[Tensor]) -> Gradients:
+        """Those that have been computed already."""
+
+        def no_steps() -> Generator[None, None, list[Tensor]]:
+            yield from ()
+            return gradients
+
+        return cls(no_steps())
+
+    def found(self, cancelled: Callable[[], bool] = lambda: False) -> list[Tensor]:
+        """In the order of ``network.parameters()``.
+
+        Raises
+        ------
+        Cancelled
+            Once `cancelled` is true; asked again, it goes on where it was.
+        """
+        for _ in self.steps:
+            if cancelled():
+                raise Cancelled
+        assert self._found is not None, "computing them failed before"
+        return self._found
+
+
 class Found(NamedTuple):
     """What one pass found.
 
@@ -48,15 +95,16 @@ class Found(NamedTuple):
     clusters : (H, W) Tensor of integers
         Channel that wins at each pixel.
     losses : Losses
-    gradients : list of Tensor
-        Of the total loss, in the order of ``network.parameters()``; empty where none were asked for.
+    gradients : Gradients
+        Of the total loss; none where none were asked for. To be computed before the pass is made again or is given
+        another image; other strokes on the same one change nothing of them.
     probabilities : (H, W, q) Tensor, or None
         Softmax of the response, where the task asks for it.
     """
 
     clusters: Tensor
     losses: Losses
-    gradients: list[Tensor]
+    gradients: Gradients
     probabilities: Tensor | None = None
 
 
@@ -191,7 +239,8 @@ class AutogradPass:
         if task.settings.continuity_schedule != "constant":
             self.n_labels = count_labels(clusters[0], task.mask, response.shape[1]).to(response.dtype)
         probabilities = response.detach()[0].softmax(0).permute(1, 2, 0) if task.wants_probabilities else None
-        return Found(clusters[0], Losses(*(each.detach() for each in losses)), found, probabilities)
+        told = Losses(*(each.detach() for each in losses))
+        return Found(clusters[0], told, Gradients.known(found), probabilities)
 
     def _wanted(self, clusters: Tensor) -> Tensor:
         """What pixels without a stroke are drawn to, (1, H, W)."""

@@ -8,7 +8,7 @@ only one map for each layer and one for the gradient.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ from napari_dfc.cancellation import Cancelled
 from napari_dfc.moments import Moments, folded_classifier
 from napari_dfc.network import kernel_matrix, padded_image
 from napari_dfc.objective import StripObjective
-from napari_dfc.passes import Found, Task, cluster_dtype, count_labels
+from napari_dfc.passes import Found, Gradients, Task, cluster_dtype, count_labels
 from napari_dfc.strips import TILE, tile_rows_of_strip
 from napari_dfc.superpixels import majority
 from napari_dfc.winograd import StripConvolution, transformed_kernel, untransformed_kernel_gradient
@@ -90,7 +90,7 @@ class StripPass:
         """Compute with the network's present weights."""
         self._forward()
         sums = self._respond(gradients)
-        found = self._backward(*sums) if gradients else []
+        found = Gradients(self._backward(*self._response_backward(*sums))) if gradients else Gradients.known([])
         objective = self._objective
         if self.task.settings.continuity_schedule != "constant":
             self.n_labels = int(count_labels(objective.clusters, self.task.mask, self.task.single.n_clusters))
@@ -238,28 +238,23 @@ class StripPass:
 
     # ------------------------------------------------------------------ backward
 
-    def _backward(self, sums: Tensor, products: Tensor) -> list[Tensor]:
-        """The gradients of all weights, in the network's order.
+    def _backward(
+        self, classifier: list[Tensor], of_map: _OfLastMap | _OfMap, scale_and_shift: list[Tensor]
+    ) -> Generator[None, None, list[Tensor]]:
+        """The gradients of all weights, in the network's order, from what `_response_backward` gives.
 
-        Parameters
-        ----------
-        sums : (q,) Tensor
-            Of the response's gradient over the pixels.
-        products : (q, p) Tensor
-            Sums of the response's gradient times the last map's values less their mean.
+        Yields after each strip. Other strokes on the same image change nothing of them.
         """
         network = self.task.single
         convolutions: list[Tensor] = []
         normalizations: list[Tensor] = []
-        of_map: _OfLastMap | _OfMap
-        classifier, of_map, scale_and_shift = self._response_backward(sums, products)
         above = self._response_gradient
         for layer in reversed(range(network.n_conv)):
             normalizations = [*scale_and_shift, *normalizations]
             kernel = torch.zeros_like(self._kernels[layer])
             bias, shift, gain = torch.zeros(3, network.n_channels, dtype=torch.float64)
             self._convolution.start_backward()
-            for top, bottom in self._each_strip():
+            for top, bottom in self._strips:
                 values = self._maps[layer][top:bottom].flatten(0, 1)
                 gradient = of_map.strip(above[top:bottom].flatten(0, 1), values, *self._flat(bottom - top))
                 torch.ops.aten.threshold_backward(gradient, values, 0, grad_input=gradient)  # of the ReLU
@@ -269,6 +264,7 @@ class StripPass:
                 else:
                     self._convolve_backward(layer, top, gradient, kernel)
                     self._keep_map_gradient(layer - 1, top, shift, gain)
+                yield
             convolutions = [self._kernel_gradient(layer, kernel), bias, *convolutions]
             if layer > 0:
                 above = self._gradient
@@ -279,8 +275,21 @@ class StripPass:
     def _response_backward(self, sums: Tensor, products: Tensor) -> tuple[list[Tensor], _OfLastMap, list[Tensor]]:
         """Through both normalizations and the classifier between the last map and the response, all linear.
 
-        Returns the gradients of the classifier's and the response normalization's weights, how the gradient of the last
-        map follows from that of the response, and the gradients of the last map's normalization.
+        Parameters
+        ----------
+        sums : (q,) Tensor
+            Of the response's gradient over the pixels.
+        products : (q, p) Tensor
+            Sums of the response's gradient times the last map's values less their mean.
+
+        Returns
+        -------
+        classifier : list of Tensor
+            The gradients of the classifier's and the response normalization's weights.
+        of_map : _OfLastMap
+            How the gradient of the last map follows from that of the response.
+        scale_and_shift : list of Tensor
+            The gradients of the last map's normalization.
         """
         moments, scale = self._moments[-1], self._scales[-1]
         weight = self._classifier.kernel.double().flatten(1)  # (q, p)
