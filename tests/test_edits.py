@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from napari_dfc import blocks
 from napari_dfc.edits import Edit, History, Replacement, keep_locked
 
 
@@ -44,17 +45,21 @@ def test_label_maps_that_do_not_fit_together_are_refused() -> None:
     arrays(np.uint8, array_shapes(min_dims=1, max_dims=3, max_side=8), elements=st.integers(0, 4)),
     st.sets(st.integers(1, 4), min_size=1),
     st.integers(0, 4),
+    st.integers(1, 600),
 )
 @settings(max_examples=60, deadline=None)
-def test_a_replacement_is_taken_back(labels: np.ndarray, numbers: set[int], by: int) -> None:
+def test_a_replacement_is_taken_back(labels: np.ndarray, numbers: set[int], by: int, block: int) -> None:
     sources = sorted(numbers - {by})
     before = labels.copy()
-    replacement = Replacement(labels, sources, by)
+    moved = {number: int((before == number).sum()) for number in sources}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK_PIXELS", block)
+        replacement = Replacement(labels, sources, by)
     assert (labels == before).all()
     for _ in range(2):
-        replacement.apply(labels)
+        assert replacement.apply(labels) == moved
         assert (labels == np.where(np.isin(before, sources), by, before)).all()
-        replacement.revert(labels)
+        assert replacement.revert(labels) == moved
         assert (labels == before).all()
 
 
@@ -63,10 +68,10 @@ def test_what_was_painted_since_stays() -> None:
     replacement = Replacement(labels, [2], by=1)
     replacement.apply(labels)
     labels[1] = 7
-    replacement.revert(labels)
+    assert replacement.revert(labels) == {2: 1}
     assert labels.tolist() == [1, 7, 2, 3]
     labels[2] = 8
-    replacement.apply(labels)
+    assert replacement.apply(labels) == {2: 0}
     assert labels.tolist() == [1, 7, 8, 3]
 
 

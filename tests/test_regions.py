@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from skimage.measure import regionprops_table
 
-from napari_dfc import regions
+from napari_dfc import blocks
 from napari_dfc.regions import class_objects, class_table, count_pixels, measure_regions, write_columns
 
 
@@ -26,7 +26,7 @@ def test_pixels_are_counted_for_every_number_but_0(dtype: type) -> None:
 @settings(max_examples=60, deadline=None)
 def test_counting_by_blocks_is_counting(labels: np.ndarray, block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(regions, "BLOCK_PIXELS", block)
+        patch.setattr(blocks, "BLOCK_PIXELS", block)
         found = count_pixels(labels)
     expected = {number: int((labels == number).sum()) for number in (1, 5, 2**40)}
     assert found == {number: pixels for number, pixels in expected.items() if pixels}
@@ -148,7 +148,7 @@ def test_regions_are_measured_in_physical_units() -> None:
 def test_measures_are_scikit_image_s(labels: np.ndarray, block: int, seed: int) -> None:
     signal = np.random.default_rng(seed).normal(1e4, 1, labels.shape)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(regions, "BLOCK_PIXELS", block)
+        patch.setattr(blocks, "BLOCK_PIXELS", block)
         table = measure_regions(labels, {"DAPI": signal})
     properties = ("label", "area", "centroid", "intensity_mean", "intensity_min", "intensity_max")
     expected = regionprops_table(labels, signal, properties=properties)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_dfc.blocks import blocks
+
 __all__ = ["Edit", "History", "Replacement", "keep_locked"]
 
 
@@ -62,6 +64,10 @@ def keep_locked(
     return labels
 
 
+#: A number, the block and the box within it where it was, and its bits there.
+_Place = tuple[int, tuple[int | slice, ...], tuple[slice, ...], NDArray[np.uint8]]
+
+
 class Replacement:
     """Pixels of some numbers that are given another one, in place.
 
@@ -76,40 +82,52 @@ class Replacement:
     Attributes
     ----------
     nbytes : int
-        Memory that it takes to take it back: a bit for each pixel around what was replaced.
+        Memory that it takes to take it back: a bit for each pixel around what was replaced, in each block.
 
     Examples
     --------
     >>> labels = np.array([[1, 2], [3, 2]])
     >>> merging = Replacement(labels, [2, 3], by=1)
     >>> merging.apply(labels)
+    {2: 2, 3: 1}
     >>> labels.tolist()
     [[1, 1], [1, 1]]
     >>> labels[0, 1] = 9
     >>> merging.revert(labels)  # what was painted since stays
+    {2: 1, 3: 1}
     >>> labels.tolist()
     [[1, 9], [3, 2]]
     """
 
     def __init__(self, labels: NDArray[Any], numbers: Sequence[int], by: int) -> None:
-        self._by = by
-        self._places = [(number, *_packed(labels == number)) for number in numbers]
-        self.nbytes = sum(bits.nbytes for _, _, bits in self._places)
+        self._numbers, self._by = tuple(numbers), by
+        self._places: list[_Place] = []
+        for index in blocks(labels.shape):
+            block = labels[index]
+            for number in numbers:
+                box, bits = _packed(block == number)
+                if bits.size:
+                    self._places.append((number, index, box, bits))
+        self.nbytes = sum(bits.nbytes for *_, bits in self._places)
 
-    def apply(self, labels: NDArray[Any]) -> None:
-        """Replace."""
-        for number, box, bits in self._places:
-            self._exchange(labels[box], bits, number, self._by)
+    def apply(self, labels: NDArray[Any]) -> dict[int, int]:
+        """Replace, and say how many pixels of each number."""
+        return self._exchange(labels, back=False)
 
-    def revert(self, labels: NDArray[Any]) -> None:
-        """Take it back, but where the pixels have been given another number since."""
-        for number, box, bits in self._places:
-            self._exchange(labels[box], bits, self._by, number)
+    def revert(self, labels: NDArray[Any]) -> dict[int, int]:
+        """Take it back, but where the pixels have been given another number since; how many each number got."""
+        return self._exchange(labels, back=True)
 
-    @staticmethod
-    def _exchange(part: NDArray[Any], bits: NDArray[np.uint8], old: int, new: int) -> None:
-        members = np.unpackbits(bits, count=part.size).view(np.bool_).reshape(part.shape)
-        np.copyto(part, part.dtype.type(new), where=members & (part == old))
+    def _exchange(self, labels: NDArray[Any], back: bool) -> dict[int, int]:
+        exchanged = dict.fromkeys(self._numbers, 0)
+        for number, index, box, bits in self._places:
+            part = labels[index][box]  # a view
+            old, new = (self._by, number) if back else (number, self._by)
+            members = np.unpackbits(bits, count=part.size).view(np.bool_).reshape(part.shape)
+            members &= part == old
+            np.copyto(part, part.dtype.type(new), where=members)
+            exchanged[number] += int(np.count_nonzero(members))
+        return exchanged
 
 
 @dataclass(frozen=True)

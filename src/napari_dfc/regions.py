@@ -13,13 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from napari_dfc.blocks import blocks
 from napari_dfc.numbering import label_numbers
 from napari_dfc.whole_files import write_whole
 
 __all__ = ["class_objects", "class_table", "count_pixels", "measure_regions", "write_columns"]
-
-#: Pixels that are counted at once, at most: what takes longer would let a window beside it wait.
-BLOCK_PIXELS = 2**19
 
 
 def count_pixels(labels: Any) -> dict[int, int]:
@@ -49,7 +47,7 @@ def count_pixels(labels: Any) -> dict[int, int]:
     """
     _check_numbers(labels.dtype)
     counts: dict[int, int] = {}
-    for index in _blocks(labels.shape):
+    for index in blocks(labels.shape):
         block = np.asarray(labels[index]).ravel()
         if block.dtype.kind == "i" and block.min() < 0:
             raise ValueError(f"labels hold the number {block.min()}; accepted are numbers from 0, which is no class")
@@ -262,7 +260,7 @@ def _orders(labels: NDArray[Any], numbers: NDArray[Any]) -> Iterator[tuple[tuple
     if len(numbers) and known[-1] <= 2**24:
         table = np.zeros(int(known[-1]) + 1, dtype=np.intp)
         table[known.astype(np.intp)] = np.arange(len(known))
-    for index in _blocks(labels.shape):
+    for index in blocks(labels.shape):
         block = labels[index]
         yield index, np.searchsorted(known, block.astype(np.uint64)) if table is None else table[block]
 
@@ -308,17 +306,6 @@ def _check_numbers(dtype: np.dtype[Any]) -> None:
         raise TypeError(f"labels are of type {dtype}; accepted are integers")
 
 
-def _blocks(shape: Sequence[int]) -> Iterator[tuple[int | slice, ...]]:
-    """What to index an array with to get all of it, at most `BLOCK_PIXELS` at a time, or one row."""
-    rest = math.prod(shape[1:])
-    if rest > BLOCK_PIXELS:
-        for place in range(shape[0]):
-            yield from ((place, *index) for index in _blocks(shape[1:]))
-    elif rest:
-        step = BLOCK_PIXELS // rest
-        yield from ((slice(start, start + step),) for start in range(0, shape[0], step))
-
-
 def _neighbors(n_axes: int, connectivity: int, separate: set[int]) -> NDArray[np.bool_]:
     """The neighbors of the middle pixel, (3, 3[, ...]), none of them along the axes that separate."""
     structure: NDArray[np.bool_] = ndimage.generate_binary_structure(n_axes, connectivity)
@@ -340,6 +327,6 @@ def _holes(members: NDArray[np.bool_], separate: set[int]) -> NDArray[np.bool_]:
 def _looked_up(table: NDArray[Any], indices: NDArray[Any]) -> NDArray[Any]:
     """``table[indices]``, block by block, so that it lets a window beside it go on."""
     found = np.empty(indices.shape, dtype=table.dtype)
-    for index in _blocks(indices.shape):
+    for index in blocks(indices.shape):
         found[index] = table[indices[index]]
     return found

@@ -160,6 +160,22 @@ def test_merging_into_the_first_is_undone_and_redone(outcome: Outcome) -> None:
     assert (outcome.layer.data == merged).all()
 
 
+def test_counts_follow_edits_without_another_count(outcome: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = {row.number: row.pixels for row in outcome.rows()}
+    assert pixels == {1: 10, 2: 2, 3: 12}
+    monkeypatch.setattr(outcome, "counting", lambda: pytest.fail("counted anew"))
+    for edit, expected in (
+        (lambda: outcome.merge(2, 1), {2: 12, 3: 12}),
+        (lambda: outcome.mark_background(3), {2: 12}),
+        (outcome.undo, {2: 12, 3: 12}),
+        (outcome.undo, pixels),
+        (outcome.redo, {2: 12, 3: 12}),
+    ):
+        edit()
+        assert outcome.counted
+        assert [(row.number, row.pixels) for row in outcome.rows()] == list(expected.items())
+
+
 def test_merging_takes_two_classes_that_are_there(outcome: Outcome) -> None:
     for numbers in ((), (3,), (3, 3)):
         with pytest.raises(ValueError, match="merging takes two classes or more"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -184,6 +184,15 @@ class CountedLayer:
     def _count(self) -> None:
         if not self.counted:
             self.take_counts(self.counting()())
+
+    def _count_changes(self, gained: Mapping[int, int]) -> None:
+        """The labels were changed by an edit, by which every number has gained so many pixels, or lost them."""
+        was_counted = self.counted
+        self._version += 1
+        if was_counted:
+            there = sorted({*self._counts, *gained} - {0})
+            counts = {number: self._counts.get(number, 0) + gained.get(number, 0) for number in there}
+            self.take_counts((self._version, {number: pixels for number, pixels in counts.items() if pixels}))
 
     def _data_replaced(self) -> None:
         """The layer was given another array, or a run has written other labels into it."""

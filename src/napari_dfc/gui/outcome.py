@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -298,19 +298,19 @@ class Outcome(CountedLayer):
         replacement = Replacement(self.layer.data, numbers, by)
 
         def redo() -> None:
-            replacement.apply(self.layer.data)
+            moved = replacement.apply(self.layer.data)
             set_class_names(self.layer, dict.fromkeys(numbers, ""))
-            self._labels_changed()
+            self._labels_changed({by: sum(moved.values())} | {number: -pixels for number, pixels in moved.items()})
 
         def undo() -> None:
-            replacement.revert(self.layer.data)
+            moved = replacement.revert(self.layer.data)
             set_class_names(self.layer, before)
-            self._labels_changed()
+            self._labels_changed({by: -sum(moved.values())} | moved)
 
         self._do(words, redo, undo, replacement.nbytes)
 
-    def _labels_changed(self) -> None:
-        self._version += 1
+    def _labels_changed(self, gained: Mapping[int, int]) -> None:
+        self._count_changes(gained)
         forget_measures(self.layer)
         self.layer.refresh(extent=False)
 
