@@ -10,9 +10,10 @@ from napari.layers import Image, Labels, Shapes
 from pytestqt.qtbot import QtBot
 
 import napari_dfc as dfc
+from napari_dfc.gui import region
 from napari_dfc.gui.layers import METADATA_KEY, ImagePlane, image_plane
 from napari_dfc.gui.live_run import LiveRun
-from napari_dfc.gui.region import region_mask
+from napari_dfc.gui.region import FollowedRegion, region_mask
 from napari_dfc.gui.segment_widget import ON_SCREEN, SegmentWidget
 from napari_dfc.gui.studio import Studio
 
@@ -216,3 +217,68 @@ def test_the_dock_offers_regions_and_says_what_is_missing(
     viewer.layers.remove(roi)
     assert widget.within.value is None
     assert widget.start_button.enabled
+
+
+# ---------------------------------------------------------------------- followed
+
+
+def test_a_region_is_looked_for_again_only_where_something_has_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = []
+
+    def counted(*given: Any) -> np.ndarray:
+        looks.append(given)
+        return region_mask(*given)
+
+    monkeypatch.setattr(region, "region_mask", counted)
+    image, painted = Image(np.zeros((12, 16)), name="cells"), Labels(np.zeros((12, 16), np.uint8), name="here")
+    followed = FollowedRegion()
+
+    def found() -> list[slice] | str | None:
+        seen = []
+        for _ in range(3):
+            try:
+                window = followed.window(painted, image_plane(image), (0.0, 0.0))
+                seen.append(window and [window.rows, window.columns])
+            except ValueError as error:
+                seen.append(str(error))
+        assert seen[0] == seen[1] == seen[2]
+        return seen[0]
+
+    nothing = "“here” holds nothing of the displayed plane of “cells”; paint what is to be segmented"
+    assert found() == nothing
+    painted.data_setitem((np.array([3, 4]), np.array([5, 9])), 1)
+    assert found() == [slice(3, 5), slice(5, 10)]
+    painted.data[11, 15] = 1
+    painted.refresh()
+    assert found() == [slice(3, 12), slice(5, 16)]
+    painted.translate = (1, 0)
+    assert found() == [slice(4, 6), slice(5, 10)]
+    image.translate = (1, 0)
+    assert found() == [slice(3, 12), slice(5, 16)]
+    painted.data = np.ones((12, 16), np.uint8)
+    assert found() is None
+    image.translate = (20, 0)
+    assert found() == nothing
+    image.name = "tissue"
+    assert found() == nothing.replace("cells", "tissue")
+    painted.name = "there"
+    assert found() == nothing.replace("cells", "tissue").replace("here", "there")
+    assert len(looks) == 9
+
+
+def test_drawn_regions_are_followed_until_they_are_let_go() -> None:
+    image = Image(np.zeros((12, 16)))
+    shapes, other = (Shapes([SQUARE], shape_type="rectangle") for _ in range(2))
+    followed = FollowedRegion()
+    assert followed.window(shapes, image_plane(image)).rows == slice(2, 8)
+    shapes.data = [SQUARE + 1]
+    assert followed.window(shapes, image_plane(image)).rows == slice(3, 9)
+    shapes.add([SQUARE + 4], shape_type="polygon")
+    assert followed.window(shapes, image_plane(image)).rows == slice(3, 12)
+    before = len(shapes.events.data.callbacks)
+    assert followed.window(other, image_plane(image)).rows == slice(2, 8)
+    assert len(shapes.events.data.callbacks) == before - 1
+    followed.let_go()
+    assert len(other.events.data.callbacks) == before - 1

@@ -117,9 +117,11 @@ class RunInputs:
         """Channels of all the images together; alpha is none."""
         return sum(3 if np.ndim(data) > len(index) else 1 for data, index in self.images)
 
-    def plan(self, settings: Settings) -> Plan:
-        """What a run will need, without PyTorch; before that is loaded, as if on the CPU."""
-        window = None if self.mask is None else Window.around(self.mask)
+    def plan(self, settings: Settings, window: Window | None = None) -> Plan:
+        """What a run will need, of no more than a window where there is one.
+
+        Works without PyTorch; before that is loaded, as if on the CPU.
+        """
         shape = self.plane.shape if window is None else window.cut(np.broadcast_to(True, self.plane.shape)).shape
         return _plan(shape, shape, self.n_channels, settings, self.has_strokes)
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from napari_dfc.gui.alignment import pixels_in
 from napari_dfc.gui.layers import ImagePlane
 from napari_dfc.gui.placement import full_resolution, level_grid
+from napari_dfc.images import Window
 from napari_dfc.outlines import fill_ellipse, fill_polygon
 
-__all__ = ["region_mask"]
+__all__ = ["FollowedRegion", "region_mask"]
 
 #: Rows that are looked up at a time in a layer that lies askew.
 ROWS_AT_ONCE = 256
@@ -59,6 +60,56 @@ def region_mask(within: Labels | Shapes, plane: ImagePlane, point: Sequence[floa
     if not inside.any():
         raise ValueError(f"“{within.name}” holds nothing of the displayed plane of “{plane.layer.name}”; {how}")
     return inside
+
+
+class FollowedRegion:
+    """The rectangle around a region, which is looked for again only where something has changed.
+
+    Of a large image that takes a while, and a dock asks after each setting that is changed.
+    """
+
+    def __init__(self) -> None:
+        self._layer: Labels | Shapes | None = None
+        self._place: Any = None  # what was looked for
+        self._found: Window | None = None
+        self._refusal = ""
+
+    def window(self, within: Labels | Shapes, plane: ImagePlane, point: Sequence[float] = ()) -> Window | None:
+        """The rectangle around the pixels of `region_mask`; None where that is the whole plane. Errors as there."""
+        if within is not self._layer:
+            self.let_go()
+            self._layer = within
+            for event in self._events(within):
+                event.connect(self._forget)
+        corners = [plane.world(*corner).tolist() for corner in ((0, 0), (1, 0), (0, 1))]  # where the image lies
+        place = (plane, plane.layer.name, corners, [*point])
+        if self._place != place:
+            self._found, self._refusal = None, ""
+            try:
+                self._found = Window.around(region_mask(within, plane, point))
+            except ValueError as error:
+                self._refusal = str(error)
+            self._place = place
+        if self._refusal:
+            raise ValueError(self._refusal)
+        return self._found
+
+    def let_go(self) -> None:
+        """Follow the layer no longer."""
+        if self._layer is not None:
+            for event in self._events(self._layer):
+                event.disconnect(self._forget)
+        self._layer = self._place = None
+
+    @staticmethod
+    def _events(layer: Labels | Shapes) -> list[Any]:
+        events = layer.events
+        names = ["data", "set_data", "name", "scale", "translate", "rotate", "shear", "affine"]
+        names += ["paint", "labels_update"] if isinstance(layer, Labels) else []
+        return [getattr(events, name) for name in names]
+
+    def _forget(self) -> None:
+        self._place = None
 
 
 def _painted(within: Labels, plane: ImagePlane, point: Sequence[float]) -> NDArray[np.bool_]:

@@ -12,10 +12,11 @@ from qtpy.QtCore import QTimer
 from napari_dfc.gui.background import CancellableWorker, Refusal
 from napari_dfc.gui.dock import NO_IMAGE, Dock
 from napari_dfc.gui.form import SettingsForm, labeled, stacked
-from napari_dfc.gui.inputs import RunInputs, gather
+from napari_dfc.gui.inputs import gather
 from napari_dfc.gui.layers import ImagePlane, channel_axes, levels
 from napari_dfc.gui.live_run import LiveRun
 from napari_dfc.gui.preferences import preferences, remember, starting_settings
+from napari_dfc.gui.region import FollowedRegion
 from napari_dfc.gui.run_controls import RunControls
 from napari_dfc.gui.screen import camera_of, chosen_plane
 from napari_dfc.gui.settings_files import SettingsFiles
@@ -62,6 +63,7 @@ class SegmentWidget(Dock):
             start={"text": "Run", "tooltip": "Segment the displayed plane into a new Labels layer."},
             stop={"text": "Stop", "tooltip": "End now and keep the labels on screen."},
         )
+        self._followed_region = FollowedRegion()
         self.image = ComboBox(
             label="Image",
             choices=self.image_layers,
@@ -139,6 +141,7 @@ class SegmentWidget(Dock):
     def let_go(self) -> None:
         """The dock is gone: end the run, keeping what there is, and follow strokes no longer."""
         shortcuts_of(self._viewer).close(self)
+        self._followed_region.let_go()
         self.studio.stop_all_planes()
         self.studio.let_go()
         self.studio.changed.disconnect(self._follow_studio, missing_ok=True)
@@ -233,19 +236,21 @@ class SegmentWidget(Dock):
     def _level(self) -> int | None:
         return None if self.level.value == AS_DISPLAYED else self.level.value or 0
 
-    def _inputs(self) -> RunInputs:
-        point = self._viewer.dims.point
-        chosen = (self.scribbles.value, self._chosen_others(), point)
-        return gather(self._plane(), *chosen, within=self._region(), may_be_empty=True)
-
     def _chosen_others(self) -> list[Image]:
         return [layer for layer in self.others.value if layer is not self.image.value]
 
     def _look_ahead(self) -> tuple[str, str]:
         """Why no run can start, in words, and what it will take; the one or the other is empty."""
+        point, region = self._viewer.dims.point, self._region()
         try:
-            inputs = self._inputs()
-            plan = inputs.plan(self.form.settings())
+            plane = self._plane()
+            inputs = gather(plane, self.scribbles.value, self._chosen_others(), point, may_be_empty=True)
+            window = None
+            if region is None:
+                self._followed_region.let_go()
+            else:
+                window = self._followed_region.window(region, plane, point)
+            plan = inputs.plan(self.form.settings(), window)
         except (ValueError, TypeError) as error:
             return str(error), ""
         rows, columns = inputs.plane.shape
