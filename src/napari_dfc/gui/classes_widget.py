@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import CheckBox, ComboBox, Label, PushButton, SpinBox
+from magicgui.widgets import CheckBox, ComboBox, Label, SpinBox
 from napari.layers import Labels
 
 from napari_dfc.edits import History
 from napari_dfc.gui.background import CancellableWorker, Refusal
+from napari_dfc.gui.class_buttons import ClassButtons
 from napari_dfc.gui.class_table import ClassTable
 from napari_dfc.gui.dialogs import ask_where_to_save_table
 from napari_dfc.gui.dock import LayerDock
@@ -36,34 +37,6 @@ FEW_PIXELS = 2**19
 #: Rows of the table, at most: it would take a second to fill for thousands of objects.
 MOST_CLASSES = 200
 
-#: Text and tooltip of every button.
-BUTTONS = {
-    "merge": (
-        "Merge",
-        "Make one class of the chosen ones. Number, name and color of the one that you clicked first stay.",
-    ),
-    "background": (
-        "Background",
-        "The chosen classes are nothing you look for: their pixels become empty (label 0). Do this last: strokes that "
-        "you paint afterwards give every pixel a class again.",
-    ),
-    "hide": ("Hide", "Make the chosen classes invisible, to see the image below. Nothing is lost."),
-    "lock": ("Lock", "The chosen classes are right as they are: merging and refining leave their pixels alone."),
-    "split": (
-        "Split into objects",
-        "Give every piece of the chosen class, such as every nucleus, a number of its own in a new layer, and measure "
-        "it. Pieces that touch stay one object.",
-    ),
-    "measure": (
-        "Measure",
-        "Measure size, position and, with an image, brightness of every class or object. The status bar shows it for "
-        "what is under the mouse, and the saved table holds it.",
-    ),
-    "save": ("Save table ...", "Write classes, areas and measures to a file for Excel, R and others (CSV)."),
-    "undo": ("Undo", ""),
-    "redo": ("Redo", ""),
-}
-
 
 class ClassesWidget(LayerDock):
     """Dock widget in which the classes of any Labels layer are edited.
@@ -82,6 +55,7 @@ class ClassesWidget(LayerDock):
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__(napari_viewer)
         self.outcome: Outcome | None = None
+        self._outcomes: dict[Labels, Outcome] = {}  # of all layers that were chosen, with what can be undone there
         self._chosen_layer: Labels | None = None
         self._counting = self._busy = False
         self._trouble = ""
@@ -115,9 +89,7 @@ class ClassesWidget(LayerDock):
             tooltip="Of time series: what lies in one plane is another object than what lies in the next. Leave it off "
             "for volumes.",
         )
-        buttons = {name: PushButton(text=text, tooltip=tooltip) for name, (text, tooltip) in BUTTONS.items()}
-        self.merge, self.background, self.hide_classes, self.lock = (buttons[name] for name in list(BUTTONS)[:4])
-        self.split, self.measure, self.save_button, self.undo, self.redo = (buttons[name] for name in list(BUTTONS)[4:])
+        self.buttons = ClassButtons()
         self._lay_out()
         self._connect()
 
@@ -184,23 +156,16 @@ class ClassesWidget(LayerDock):
             hint = hint or "Nothing is labeled in this layer yet: paint, or choose another one."
         self.hint.value, self.hint.visible, self.intro.visible = hint, bool(hint), not hint
         self.status.visible = bool(self.status.value)
-        self.merge.enabled = there and not refusal and len(rows) > 1
-        self.background.enabled = there and not refusal and bool(rows)
-        self.hide_classes.enabled = self.lock.enabled = there and bool(rows)
-        self.hide_classes.text = "Show" if rows and all(row.is_hidden for row in rows) else "Hide"
-        self.lock.text = "Unlock" if rows and all(row.is_locked for row in rows) else "Lock"
         self.only_chosen.enabled = there and (len(rows) == 1 or self.only_chosen.value)
-        self.split.enabled = there and len(rows) == 1
-        self.measure.enabled = self.save_button.enabled = there and bool(self.table.rows)
         history = outcome.history if outcome is not None and there else History()
-        for button, verb, words in ((self.undo, "Undo", history.to_undo), (self.redo, "Redo", history.to_redo)):
-            button.enabled = bool(words)
-            button.tooltip = f"{verb} {words}." if words else f"There is nothing to {verb.lower()}."
+        self.buttons.offer(rows if there else [], there and bool(self.table.rows), not refusal, history)
         self.each_plane.visible = outcome is not None and outcome.layer.ndim > 2
 
     def offer_layers(self) -> None:
         """List the layers anew; where none was chosen, the active one is, or the topmost."""
         layers, active = self.label_layers(), self._viewer.layers.selection.active
+        for layer in self._outcomes.keys() - {*layers}:
+            self._outcomes.pop(layer).let_go()
         self.image.reset_choices()
         with self.labels.changed.blocked():
             self.labels.reset_choices()
@@ -219,7 +184,7 @@ class ClassesWidget(LayerDock):
         self.status.value = self._trouble = ""
         if layer is not None:
             try:
-                self.outcome = Outcome(layer, image_under(layer, [self.image.value, *self.image_layers()[::-1]]))
+                self.outcome = self._outcome_of(layer)
             except ValueError as error:
                 self._trouble = str(error)
         if self.outcome is not None:
@@ -229,10 +194,21 @@ class ClassesWidget(LayerDock):
         self._count()
 
     def let_go(self) -> None:
-        """The dock is gone: the layer is followed no longer, and shows all its classes."""
+        """The dock is gone: no layer is followed any longer, and all classes are shown."""
         self._drop()
+        for outcome in self._outcomes.values():
+            outcome.let_go()
+        self._outcomes.clear()
 
     # ------------------------------------------------------------------ within
+
+    def _outcome_of(self, layer: Labels) -> Outcome:
+        """What there is of a layer since it was chosen for the first time; ValueError where it can't be edited."""
+        if layer not in self._outcomes:
+            self._outcomes[layer] = Outcome(layer)
+        outcome = self._outcomes[layer]
+        outcome.image = image_under(layer, [outcome.image, self.image.value, *self.image_layers()[::-1]])
+        return outcome
 
     def _count(self) -> None:
         """Count the classes where it has to be done, beside the window where that takes long, and show them."""
@@ -347,20 +323,23 @@ class ClassesWidget(LayerDock):
             self.outcome.image = self.image.value
 
     def _drop(self) -> None:
-        """Follow the layer no longer."""
+        """Show the layer no longer."""
         if self.outcome is not None:
             self.outcome.changed.disconnect(self._count)
             if self.only_chosen.value:
                 self.only_chosen.value = False
-            self.outcome.let_go()
         self.outcome = self._chosen_layer = None
 
     # ------------------------------------------------------------------ once
 
     def _lay_out(self) -> None:
-        pairs = [(self.merge, self.background), (self.hide_classes, self.lock), (self.measure, self.save_button)]
+        pairs = [
+            (self.buttons.merge, self.buttons.background),
+            (self.buttons.hide, self.buttons.lock),
+            (self.buttons.measure, self.buttons.save),
+        ]
         edit, look, measure = (stacked(pair, layout="horizontal") for pair in pairs)
-        steps = stacked([self.undo, self.redo], layout="horizontal")
+        steps = stacked([self.buttons.undo, self.buttons.redo], layout="horizontal")
         rows = [
             self.intro,
             labeled(self.labels),
@@ -372,7 +351,7 @@ class ClassesWidget(LayerDock):
             self.only_chosen,
             steps,
         ]
-        rows += [labeled(self.min_size), self.fill_holes, self.each_plane, self.split, measure, self.status]
+        rows += [labeled(self.min_size), self.fill_holes, self.each_plane, self.buttons.split, measure, self.status]
         wrapped = (self.intro, self.note, self.hint, self.status)
         self.lay_out(rows, wrapped=wrapped, layer_boxes=(self.labels, self.image))
         layout = self._rows.native.layout()
@@ -384,16 +363,16 @@ class ClassesWidget(LayerDock):
         self.table.legend_changed.connect(self._take_legend)
         self.table.refused.connect(self.say)
         self.table.chosen_changed.connect(self._take_choice)
-        self.merge.changed.connect(lambda: self._do_to_chosen("merge"))
-        self.background.changed.connect(lambda: self._do_to_chosen("mark_background"))
-        self.hide_classes.changed.connect(lambda: self._do_to_chosen(self.hide_classes.text))  # hide or show
-        self.lock.changed.connect(lambda: self._do_to_chosen(self.lock.text))
+        self.buttons.merge.changed.connect(lambda: self._do_to_chosen("merge"))
+        self.buttons.background.changed.connect(lambda: self._do_to_chosen("mark_background"))
+        self.buttons.hide.changed.connect(lambda: self._do_to_chosen(self.buttons.hide.text))  # hide or show
+        self.buttons.lock.changed.connect(lambda: self._do_to_chosen(self.buttons.lock.text))
         self.only_chosen.changed.connect(self._show_only_chosen)
-        self.split.changed.connect(self.split_chosen)
-        self.measure.changed.connect(self.measure_all)
-        self.save_button.changed.connect(self._ask_and_save)
-        self.undo.changed.connect(lambda: self._do("undo"))
-        self.redo.changed.connect(lambda: self._do("redo"))
+        self.buttons.split.changed.connect(self.split_chosen)
+        self.buttons.measure.changed.connect(self.measure_all)
+        self.buttons.save.changed.connect(self._ask_and_save)
+        self.buttons.undo.changed.connect(lambda: self._do("undo"))
+        self.buttons.redo.changed.connect(lambda: self._do("redo"))
         self.follow_viewer()
 
     def _ask_and_save(self) -> None:
