@@ -169,6 +169,26 @@ def test_a_result_that_was_deleted_comes_back_with_the_next_stroke(
     assert set(np.unique(run.layer.data)) == {1, 2, 7}
 
 
+def test_strokes_that_are_chosen_after_the_end_wait_until_somebody_asks(
+    viewer: ViewerModel, image: Image, qtbot: QtBot, finish: Wait
+) -> None:
+    said: list[str] = []
+    run = finish(run_over(image, viewer))
+    run.said.connect(said.append)
+    run.follow(strokes_over(viewer, image))
+    assert said == []
+    strokes = strokes_over(viewer, image, FIRST, SECOND)
+    strokes.name = "mine"
+    run.follow(strokes)
+    assert said == ["Press Run to begin anew with the strokes in “mine”, or Update once to go on."]
+    qtbot.wait(300)
+    assert not run.running
+    paint(strokes, *THIRD)
+    qtbot.waitUntil(lambda: run.running, timeout=5000)
+    finish(run)
+    assert set(np.unique(run.layer.data)) == {1, 2, 7}
+
+
 @pytest.mark.parametrize("gone", ["strokes", "cells"])
 def test_strokes_after_a_layer_was_deleted_do_nothing(
     viewer: ViewerModel, image: Image, qtbot: QtBot, finish: Wait, gone: str

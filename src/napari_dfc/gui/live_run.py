@@ -90,7 +90,10 @@ class LiveRun(LayerRun):
     # ------------------------------------------------------------------ strokes
 
     def follow(self, layer: Labels | None) -> None:
-        """Take strokes from this layer from now on; from none, the last ones stay."""
+        """Take strokes from this layer from now on; from none, the last ones stay.
+
+        After the end, what is painted there already waits for the next stroke, or for `update`.
+        """
         if layer is self.strokes_layer or layer in self.layers:  # its own labels are no strokes
             return
         self.unfollow()
@@ -99,7 +102,10 @@ class LiveRun(LayerRun):
         if layer is not None:
             for event in self._events_of(layer):
                 event.connect(self._hear)
-            self._wait_for_more()
+            if self.running:
+                self._wait_for_more()
+            elif self._fresh_strokes() is not None:
+                self.said.emit(f"Press Run to begin anew with the strokes in “{layer.name}”, or Update once to go on.")
         self.changed.emit()
 
     def unfollow(self) -> None:
@@ -155,9 +161,14 @@ class LiveRun(LayerRun):
             QTimer.singleShot(STROKE_PAUSE, lambda: self._strokes_changed() if turn == self._turn else None)
 
     def _strokes_changed(self) -> None:
-        strokes = self._strokes()
-        if strokes is not None and not (self._sent is not None and np.array_equal(strokes, self._sent)):
+        strokes = self._fresh_strokes()
+        if strokes is not None:
             self._send(strokes)
+
+    def _fresh_strokes(self) -> NDArray[Any] | None:
+        """As `_strokes`; None also where they are those that count already."""
+        strokes = self._strokes()
+        return None if strokes is None or (self._sent is not None and np.array_equal(strokes, self._sent)) else strokes
 
     def _strokes(self) -> NDArray[Any] | None:
         """A copy of what is painted over the plane; None where it cannot be used, which is said."""
