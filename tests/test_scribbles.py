@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from napari_dfc.images import Window
 from napari_dfc.scribbles import UNPAINTED, pack, prepare, unpack
 
 
@@ -50,6 +51,17 @@ def test_strokes_on_masked_pixels_are_ignored() -> None:
 def test_bad_strokes_are_refused_in_words(painted: np.ndarray, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         prepare(painted, (2, 3), 4)
+
+
+def test_classes_painted_only_where_the_image_is_not_looked_at_are_named() -> None:
+    painted = np.array([[9, 5, 6, 0, 300], [7, 0, 6, 0, 5]], dtype=np.uint16)
+    mask = np.array([[False, True, True, True], [True, True, True, True]])
+    strokes = prepare(painted[:, :4], (2, 4), 4, mask=mask)
+    assert (strokes.classes, strokes.left_out) == ((5, 6, 7), (9,))
+    window = Window(slice(0, 2), slice(1, 4), (2, 5))
+    strokes = prepare(painted, (2, 5), 4, window=window)
+    assert (strokes.classes, strokes.left_out) == ((5, 6), (7, 9, 300))
+    assert prepare(painted, (2, 5), 8).left_out == ()
 
 
 def test_strokes_only_on_masked_pixels_are_refused() -> None:

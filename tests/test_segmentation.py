@@ -346,6 +346,18 @@ def test_a_painted_class_that_wins_nowhere_is_noted() -> None:
     assert run.result().note == "1 of the 2 painted classes won nowhere"
 
 
+def test_a_class_painted_only_outside_of_the_mask_is_said_to_be_left_out() -> None:
+    image, painted = np.random.default_rng(0).random((16, 12)), np.zeros((16, 12), np.uint8)
+    painted[2, 1:5], painted[6, 1:5], painted[12, 1:5], painted[14, 1:5] = 1, 2, 5, 8
+    mask = np.arange(16)[:, None].repeat(12, 1) < 10
+    settings = {"n_channels": 8, "max_iterations": 1, "extractor": "convolutions"}
+    result = dfc.segment(image, scribbles=painted, mask=mask, **settings)
+    assert "classes 5, 8 are painted only outside of what was segmented, and left out" in result.note
+    painted[14] = 0
+    result = dfc.segment(image, scribbles=painted, mask=mask, **settings)
+    assert "class 5 is painted only outside of what was segmented, and left out" in result.note
+
+
 def test_more_classes_than_channels_is_a_clear_error() -> None:
     strokes = np.arange(64 * 72).reshape(64, 72) % 6
     with pytest.raises(ValueError, match="5 classes and the network has 4 channels"):

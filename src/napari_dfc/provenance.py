@@ -112,6 +112,10 @@ def note_of(
         absent = len(classes) - n_labels if settings.restrict_to_scribbles else 0
         if absent > 0:
             notes.append(f"{absent} of the {len(classes)} painted classes won nowhere")
+        if stage.scribbles is not None and (left_out := stage.scribbles.left_out):
+            numbers = ", ".join(map(str, left_out))
+            of_them = f"class {numbers} is" if len(left_out) == 1 else f"classes {numbers} are"
+            notes.append(f"{of_them} painted only outside of what was segmented, and left out")
     elif n_labels < stage.least and not stage.takes_votes:
         notes.append(f"{n_labels} labels, fewer than the {stage.least} asked for: no iteration had more")
     if plan.n_crops > 1:

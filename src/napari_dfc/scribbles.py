@@ -46,10 +46,13 @@ class Scribbles:
         others, new classes come last.
     targets : (H, W) ndarray of int64
         Channel of the painted class, `UNPAINTED` elsewhere.
+    left_out : tuple of int
+        Values that are painted only where the image is not looked at, rising.
     """
 
     classes: tuple[int, ...]
     targets: NDArray[np.int64]
+    left_out: tuple[int, ...] = ()
 
 
 def prepare(
@@ -108,6 +111,7 @@ def prepare(
         raise ValueError(f"scribbles have shape {painted.shape}; accepted is that of the image's plane, {tuple(shape)}")
     if painted.dtype.kind == "i" and (painted < 0).any():
         raise ValueError(f"scribbles hold the value {painted.min()}; accepted are 0 (unpainted) and positive integers")
+    everywhere = painted
     if window is not None:
         painted = window.cut(painted)
     if mask is not None:
@@ -130,7 +134,8 @@ def prepare(
     channels = np.array([classes.index(value) for value in painted_classes], dtype=np.int64)
     targets = channels[np.minimum(np.searchsorted(values, painted), len(values) - 1)]  # (H, W)
     targets[painted == 0] = UNPAINTED
-    return Scribbles(classes, targets)
+    left_out = () if painted is everywhere else set(np.unique(everywhere[everywhere != 0]).tolist()) - {*classes}
+    return Scribbles(classes, targets, tuple(sorted(left_out)))
 
 
 def check_arrivals(scribbles: Mapping[Any, Any]) -> dict[int, Arrival]:
