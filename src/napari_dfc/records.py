@@ -19,6 +19,7 @@ from napari_dfc.scribbles import UPDATES_AFTER_STROKES, Arrival, unpack
 from napari_dfc.settings import Settings
 
 __all__ = [
+    "ALL_MADE",
     "as_command",
     "as_python",
     "in_whole",
@@ -34,6 +35,9 @@ __all__ = [
 
 #: Bytes that a text of strokes, or of a mask, may unfold to.
 MOST_UNPACKED = 1 << 30
+
+#: How a run ends that nothing ends before its time.
+ALL_MADE = "all iterations were made"
 
 
 def settings_of(record: Mapping[str, Any]) -> Settings:

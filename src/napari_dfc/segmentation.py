@@ -40,7 +40,7 @@ from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration
 from napari_dfc.pieces import KeptPieces, groups_of
 from napari_dfc.provenance import note_of, record_of
-from napari_dfc.records import pack_mask
+from napari_dfc.records import ALL_MADE, pack_mask
 from napari_dfc.result import LOSS_NAMES, KeptResponse, Segmentation
 from napari_dfc.scribbles import UPDATES_AFTER_STROKES, Arrival, check_arrivals
 from napari_dfc.settings import DEFAULT_PRESET, Precision, Settings
@@ -282,7 +282,7 @@ class Run:
         if self._latest.number < self.n_updates:
             self._ended = f"no more than {self.stage.least} labels were left"
         else:
-            self._ended = "all iterations were made"
+            self._ended = ALL_MADE
 
     def _take(self, iteration: Iteration) -> None:
         """Keep what there is to be kept of an iteration."""

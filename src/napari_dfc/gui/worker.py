@@ -19,6 +19,7 @@ from napari_dfc.gui.background import Progress, Refusal, ViewerRun, in_backgroun
 from napari_dfc.gui.colors import class_colors, class_names, hex_colors
 from napari_dfc.gui.layers import ImagePlane, add_over, finish_labels, new_labels_layer, show_labels
 from napari_dfc.gui.own_layer import OwnLayer, hide_earlier
+from napari_dfc.records import ALL_MADE
 from napari_dfc.settings import Settings
 
 if TYPE_CHECKING:
@@ -321,7 +322,8 @@ class LayerRun(ViewerRun):
         note = f" {result.note[0].upper()}{result.note[1:]}." if result.note else ""
         labels = f"{result.n_labels} label{'s' * (result.n_labels != 1)}"
         iterations = f"{result.iterations} iteration{'s' * (result.iterations != 1)}"
-        return f"{labels} after {iterations}: {result.ended}.{note}"
+        why = "" if result.ended == ALL_MADE else f": {result.ended}"
+        return f"{labels} after {iterations}{why}.{note}"
 
     def _follow_removal(self, event: Any) -> None:
         """An image was deleted: keep what there is. A preview was deleted: that is what the user wants gone."""
