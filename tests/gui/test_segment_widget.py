@@ -313,8 +313,13 @@ def test_strokes_that_are_no_longer_chosen_do_not_count(
     qtbot.wait(150)
     assert not run.running
     widget.scribbles.value = strokes
+    assert widget.status.value.startswith(f"Press Run to begin anew with the strokes in “{strokes.name}”")
+    qtbot.wait(150)
+    assert not run.running
+    widget.studio.update()
     qtbot.waitUntil(lambda: run.running, timeout=5000)
     finish(run)
+    assert run.layer.metadata[METADATA_KEY]["strokes"][-1]["pixels"].keys() == {"1"}
 
 
 def test_a_dock_that_is_gone_is_called_by_nothing(
@@ -334,3 +339,18 @@ def test_a_dock_that_is_gone_is_called_by_nothing(
     viewer.layers.selection.active = None
     image.name = "still there"
     assert not calls
+
+
+def test_of_long_names_both_ends_are_seen(widget: SegmentWidget, viewer: ViewerModel, image: Image) -> None:
+    box = widget.image.native
+    box.resize(150, box.sizeHint().height())
+    pictures = []
+    for name in ("12, experiment of May, well B3, GFP", "12, experiment of May, well B3, RFP", "GFP", "GFX"):
+        image.name = name
+        pictures.append(box.grab().toImage())
+    assert pictures[0] != pictures[1]
+    assert pictures[2] != pictures[3]
+    image.name = "12, experiment of May, well B3, GFP"
+    assert box.grab().toImage() == pictures[0]
+    image.name = "15, experiment of May, well B3, GFP"
+    assert box.grab().toImage() != pictures[0]

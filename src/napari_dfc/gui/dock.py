@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import Container, Label, ProgressBar, PushButton
 from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtWidgets import QComboBox, QScrollArea, QWidget
+from qtpy.QtWidgets import QComboBox, QScrollArea, QStyle, QStyleOptionComboBox, QStylePainter, QWidget
 
 from napari_dfc.gui.background import CancellableWorker, Progress, in_background
 from napari_dfc.gui.layers import ImagePlane, new_scribbles_layer
@@ -27,6 +27,9 @@ NO_IMAGE = "Open an image first: File > Open, or File > Open Sample > DFC segmen
 
 #: Least width of a dock, in pixels: room for the longest row and a vertical scroll bar.
 DOCK_WIDTH = 310
+
+#: Pixels that the style leaves on either side of a box's words.
+TEXT_MARGIN = 2
 
 
 class _DockWatcher(QObject):
@@ -258,7 +261,32 @@ class Dock(LayerDock):
         super()._let_go()
 
 
+class _MiddleLeftOut(QObject):
+    """Draws a box whose words are too long without their middle: names of layers often differ at the end."""
+
+    def __init__(self, box: QComboBox) -> None:
+        super().__init__(box)
+        box.view().setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        box.installEventFilter(self)
+
+    def eventFilter(self, box: QComboBox, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        if event.type() != QEvent.Type.Paint:
+            return False
+        option, style = QStyleOptionComboBox(), box.style()
+        box.initStyleOption(option)
+        parts = QStyle.SubControl.SC_ComboBoxEditField
+        room = style.subControlRect(QStyle.ComplexControl.CC_ComboBox, option, parts, box).width()
+        elide = Qt.TextElideMode.ElideMiddle
+        option.currentText = box.fontMetrics().elidedText(option.currentText, elide, room - 2 * TEXT_MARGIN)
+        painter = QStylePainter(box)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+        painter.end()
+        return True
+
+
 def narrow(box: ComboBox) -> None:
     """Let a box be narrower than what it offers."""
     box.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.native.setMinimumContentsLength(8)
+    _MiddleLeftOut(box.native)

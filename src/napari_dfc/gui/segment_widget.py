@@ -40,6 +40,9 @@ AS_DISPLAYED = -1
 #: Time without a further move after which the view counts as chosen, in milliseconds.
 VIEW_PAUSE = 150
 
+#: Pixels of the list of further images: three names.
+LIST_HEIGHT = 70
+
 
 class SegmentWidget(Dock):
     """Dock widget that segments the displayed plane of an image layer.
@@ -307,7 +310,8 @@ class SegmentWidget(Dock):
         self.lay_out(rows, wrapped=(self.hint, self.estimate, self.status), layer_boxes=boxes)
         self.start_button.native.setObjectName("run")
         self.stop_button.native.setObjectName("stop")
-        self.others.native.setMaximumHeight(70)
+        self.others.native.setMaximumHeight(LIST_HEIGHT)
+        self._others_row.native.setMaximumHeight(LIST_HEIGHT)
 
     def _connect(self) -> None:
         self.image.changed.connect(self._follow_image)
