@@ -12,15 +12,15 @@ BEGIN, END = "<!-- made by docs/make_settings.py -->", "<!-- end -->"
 
 
 def table() -> str:
-    """All settings with their meaning, range and value in each preset."""
-    head = f"| setting | meaning | accepted | {' | '.join(PRESETS)} |"
-    rows = [head, "|" + "---|" * (3 + len(PRESETS))]
+    """All settings with their words in the widget, meaning, range and value in each preset."""
+    head = f"| setting | in the widget | meaning | accepted | {' | '.join(PRESETS)} |"
+    rows = [head, "|" + "---|" * (4 + len(PRESETS))]
     chosen = {preset: Settings.from_preset(preset).as_dict() for preset in PRESETS}
     for parameter in parameters():
         if parameter.name == "preset":
             continue
         values = " | ".join(_value(chosen[preset][parameter.name]) for preset in PRESETS)
-        rows.append(f"| `{parameter.name}` | {parameter.meaning} | {_accepted(parameter)} | {values} |")
+        rows.append(f"| `{parameter.name}` | {parameter.label} | {parameter.meaning} | {_accepted(parameter)} | {values} |")
     return "\n".join(rows)
 
 
