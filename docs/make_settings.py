@@ -20,7 +20,9 @@ def table() -> str:
         if parameter.name == "preset":
             continue
         values = " | ".join(_value(chosen[preset][parameter.name]) for preset in PRESETS)
-        rows.append(f"| `{parameter.name}` | {parameter.label} | {parameter.meaning} | {_accepted(parameter)} | {values} |")
+        rows.append(
+            f"| `{parameter.name}` | {parameter.label} | {parameter.meaning} | {_accepted(parameter)} | {values} |"
+        )
     return "\n".join(rows)
 
 

@@ -63,6 +63,8 @@ class Parameter:
         What one click in a form adds.
     basic : bool
         Whether a form shows it at once rather than under "Advanced".
+    only_with : tuple of str
+        Values of ``split_into`` without which it has no effect; empty where it always has.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Parameter:
     most: float | None = None
     step: float = 1
     basic: bool = False
+    only_with: tuple[str, ...] = ()
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -133,6 +136,7 @@ class Settings:
         least=1,
         most=1000,
         basic=True,
+        only_with=("groups",),
     )
     region_scale: float = _parameter(
         1.0,
@@ -142,6 +146,7 @@ class Settings:
         most=1000.0,
         step=0.25,
         basic=True,
+        only_with=("regions",),
     )
     continuity_weight: float = _parameter(
         1.0,

@@ -354,3 +354,20 @@ def test_of_long_names_both_ends_are_seen(widget: SegmentWidget, viewer: ViewerM
     assert box.grab().toImage() == pictures[0]
     image.name = "15, experiment of May, well B3, GFP"
     assert box.grab().toImage() != pictures[0]
+
+
+def test_what_has_no_effect_cannot_be_set(widget: SegmentWidget) -> None:
+    def settable() -> tuple[bool, bool]:
+        return widget.form.control("n_groups").enabled, widget.form.control("region_scale").enabled
+
+    expected = {"groups": (True, False), "regions": (False, True), "clusters": (False, False)}
+    for pieces, both in expected.items():
+        widget.form.control("split_into").value = pieces
+        assert settable() == both
+    widget.form.control("preset").value = "paper"
+    assert widget.form.control("split_into").value == "clusters"
+    assert settable() == (False, False)
+    widget.form.control("preset").value = "fast"
+    assert settable() == (True, False)
+    widget.form.show_settings(dfc.Settings(split_into="regions"))
+    assert settable() == (False, True)

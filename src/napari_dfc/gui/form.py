@@ -38,6 +38,7 @@ class SettingsForm(Container[Any]):
         advanced.visible = False
         self.show_settings(settings)
         self._controls["preset"].changed.connect(self._take_preset)
+        self._controls["split_into"].changed.connect(self._follow_pieces)
         self._unfold.changed.connect(self.unfold)
 
     def settings(self) -> Settings:
@@ -49,6 +50,7 @@ class SettingsForm(Container[Any]):
         for name, value in settings.as_dict().items():
             with self._controls[name].changed.blocked():
                 self._controls[name].value = value
+        self._follow_pieces(settings.split_into)
 
     def control(self, name: str) -> Any:
         """The control of a setting."""
@@ -58,6 +60,12 @@ class SettingsForm(Container[Any]):
         kept = {name: self._controls[name].value for name in ("device", "seed", "threads", "repeatable")}
         self.show_settings(Settings.from_preset(preset, **kept))
         self.changed.emit(self)
+
+    def _follow_pieces(self, split_into: str) -> None:
+        """What has no effect on such pieces can't be set."""
+        for parameter in parameters():
+            if parameter.only_with:
+                self._controls[parameter.name].enabled = split_into in parameter.only_with
 
     def unfold(self) -> None:
         """Show the less usual settings, or hide them again."""
