@@ -74,6 +74,21 @@ def test_a_network_trained_meanwhile_is_offered(viewer: ViewerModel, qtbot: QtBo
     assert "nucleus" in widget.about.value
 
 
+def test_the_network_that_came_last_is_chosen(viewer: ViewerModel, qtbot: QtBot, model: dfc.Model) -> None:
+    networks = networks_of(viewer)
+    for name in ("first", "second"):
+        networks.keep(name, model)
+    widget = ApplyWidget(viewer)
+    qtbot.addWidget(widget.native)
+    assert widget.network.value == "second"
+    networks.keep("third", model)
+    assert widget.network.value == "third"
+    widget.network.value = "first"
+    networks.keep("second", model)  # in place of the one of this name
+    networks.rename("third", "3")
+    assert widget.network.value == "first"
+
+
 def test_a_layer_gets_the_classes_of_the_network(
     widget: ApplyWidget, viewer: ViewerModel, image: Image, model: dfc.Model, finish: Finish
 ) -> None:

@@ -56,6 +56,7 @@ class ApplyWidget(Dock):
             start={"text": "Apply", "tooltip": "Segment into new Labels layers, plane by plane."},
             stop={"text": "Stop", "tooltip": "End now and keep the finished planes."},
         )
+        self._n_offered = 0
         self.intro = Label(value="Choose a network and the images that are to get its classes.")
         self.network = ComboBox(
             label="Network",
@@ -165,10 +166,11 @@ class ApplyWidget(Dock):
         self.offer_channels()
 
     def offer_networks(self) -> None:
-        """Networks came or changed; the latest is chosen where none was."""
-        had = self.network.value
+        """Networks came or changed; one that has come is chosen."""
+        had, came = self.network.value, len(self._networks) > self._n_offered
+        self._n_offered = len(self._networks)
         self.network.reset_choices()
-        if had not in self._networks and len(self._networks):
+        if came or (had not in self._networks and len(self._networks)):
             self.network.value = list(self._networks)[-1]
         self.refresh()
 
