@@ -145,7 +145,7 @@ def test_certainty_and_spots_by_their_buttons(
     widget.controls.certainty.native.click()
     qtbot.waitUntil(lambda: "cells certainty" in viewer.layers, timeout=10_000)
     widget.controls.spot.native.click()
-    qtbot.waitUntil(lambda: "pixels here may have a wrong label" in widget.status.value, timeout=10_000)
+    qtbot.waitUntil(lambda: "pixels here may have a wrong label: paint what it is." in widget.status.value)
 
 
 def test_strokes_made_for_an_uncertain_spot_are_those_of_the_next_run(
@@ -156,6 +156,8 @@ def test_strokes_made_for_an_uncertain_spot_are_those_of_the_next_run(
     widget.controls.spot.native.click()
     qtbot.waitUntil(lambda: "cells strokes" in viewer.layers, timeout=10_000)
     assert widget.scribbles.value is viewer.layers["cells strokes"]
+    words = f"painted classes take the place of the {widget.run.settings.split_into}, so paint each that you want."
+    assert words in widget.status.value
     widget.scribbles.value = None  # of who wants the next run without
     widget.studio.changed.emit()
     assert widget.scribbles.value is None

@@ -274,8 +274,12 @@ class Studio(Steering):
         if layer is None or layer not in self.viewer.layers:
             layer = self.new_scribbles(plane)
         self._begin_painting(layer)
-        more = f"{len(self._spots)} more such spots." if self._spots else "That was the last one."
-        self.said.emit(f"About {spot.score:.0f} pixels here may have a wrong label: paint what it is. {more}")
+        many = f"{len(self._spots)} more such spot{'s' * (len(self._spots) != 1)}."
+        more = many if self._spots else "That was the last one."
+        what = "paint what it is."
+        if self.run.result is None or not records.has_painted_classes(self.run.result.record):
+            what = f"painted classes take the place of the {self.run.settings.split_into}, so paint each that you want."
+        self.said.emit(f"About {spot.score:.0f} pixels here may have a wrong label: {what} {more}")
 
     def show_confidence(self) -> None:
         """Show in an image layer how far each pixel's label lies above the second: 0 a coin toss, 1 certain.
