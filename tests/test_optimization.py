@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -432,6 +434,28 @@ def test_an_update_put_aside_is_made_as_if_it_had_not_been(between: str, crop: t
     assert len(found) == len(expected) == 8
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other)
+
+
+def test_maps_are_free_once_it_rests_or_is_gone() -> None:
+    image, settings = tissue(torch.float32), Settings(n_channels=12, max_iterations=7, min_labels=1)
+
+    def begun() -> tuple[Optimization, weakref.ref[StripPass]]:
+        course = Optimization(pair(settings, torch.float32)[0], image, settings)
+        next(course.iterations(7))
+        return course, weakref.ref(course._view._made)
+
+    gc.collect()
+    gc.disable()
+    try:
+        course, used = begun()
+        course.rest()
+        assert used() is None
+        course, used = begun()
+        assert used() is not None
+        del course
+        assert used() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("rested", [False, True], ids=["at once", "rested"])

@@ -84,7 +84,7 @@ class EnsemblePass:
         losses = Losses(*(torch.stack(each).mean(0) for each in zip(*(one.losses for one in found), strict=True)))
         mean = self._mean(range(len(found)))
         clusters = mean.argmax(-1).to(cluster_dtype(ensemble.n_clusters))
-        return Found(clusters, losses, Gradients(_each_in_turn(found)), mean)
+        return Found(clusters, losses, _together([one.gradients for one in found]), mean)
 
     def foretaste(self, n_updates: int, learning_rate: float, momentum: float) -> Tensor | None:
         """Which class wins where, (H, W), once the classifiers of fixed features have had some updates.
@@ -197,13 +197,17 @@ class EnsemblePredictor:
             yield Block(rows, slice(0, width), mean[rows].log())
 
 
-def _each_in_turn(found: list[Found]) -> Generator[None, None, list[Tensor]]:
+def _together(each: list[Gradients]) -> Gradients:
     """The gradients of one network after the other."""
-    gradients: list[Tensor] = []
-    for one in found:
-        yield from one.gradients.steps
-        gradients += one.gradients.found()
-    return gradients
+
+    def in_turn() -> Generator[None, None, list[Tensor]]:
+        for one in each:
+            yield from one.steps()
+        return [gradient for one in each for gradient in one.found()]
+
+    if all(one.are_known for one in each):
+        return Gradients(known=[gradient for one in each for gradient in one.found()])
+    return Gradients(in_turn())
 
 
 def _ensemble(task: Task) -> Ensemble:

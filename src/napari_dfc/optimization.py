@@ -149,7 +149,7 @@ class Optimization:
 
     def rest(self) -> None:
         """Give back the memory of the maps until it goes on."""
-        if self._owed is not None:
+        if self._owed is not None and not self._owed.are_known:
             self._owed = Gradients(self._view.latest.again())
         self._view.rest()
 
@@ -286,7 +286,7 @@ class _Given(NamedTuple):
         one_pass = pass_for(self.task._replace(cancelled=lambda: False))
         one_pass.n_labels = self.n_labels
         gradients = one_pass(gradients=True).gradients
-        yield from gradients.steps
+        yield from gradients.steps()
         return gradients.found()
 
 
@@ -413,7 +413,7 @@ class _Crops:
                 self._clusters[block.rows, block.columns] = clusters.to(self._clusters.dtype)
         self.known = torch.ones_like(self.known) if task.mask is None else task.mask
         self._unseen = set()
-        return self._found(Gradients.known([]))
+        return self._found(Gradients(known=[]))
 
     def _found(self, gradients: Gradients) -> Found:
         return Found(self._clusters.clone(), self._losses, gradients)

@@ -46,31 +46,32 @@ class Gradients:
 
     Parameters
     ----------
-    steps : generator that returns a list of Tensor
+    steps : generator that returns a list of Tensor, optional
         Yields where it may be put aside.
-
-    Attributes
-    ----------
-    steps : iterator
-        What is left to be done.
+    known : list of Tensor, optional
+        What has been computed already.
     """
 
-    def __init__(self, steps: Generator[None, None, list[Tensor]]) -> None:
-        self._found: list[Tensor] | None = None
-        self.steps = self._kept(steps)
+    def __init__(
+        self, steps: Generator[None, None, list[Tensor]] | None = None, known: list[Tensor] | None = None
+    ) -> None:
+        self._steps, self._known = steps, known
 
-    def _kept(self, steps: Generator[None, None, list[Tensor]]) -> Iterator[None]:
-        self._found = yield from steps
+    @property
+    def are_known(self) -> bool:
+        """Whether nothing is left to be computed."""
+        return self._known is not None
 
-    @classmethod
-    def known(cls, gradients: list[Tensor]) -> Gradients:
-        """Those that have been computed already."""
-
-        def no_steps() -> Generator[None, None, list[Tensor]]:
-            yield from ()
-            return gradients
-
-        return cls(no_steps())
+    def steps(self) -> Iterator[None]:
+        """Compute what is left, bit by bit."""
+        while self._known is None:
+            assert self._steps is not None, "computing them failed before"
+            try:
+                next(self._steps)
+            except StopIteration as end:
+                self._known, self._steps = end.value, None
+            else:
+                yield
 
     def found(self, cancelled: Callable[[], bool] = lambda: False) -> list[Tensor]:
         """In the order of ``network.parameters()``.
@@ -80,11 +81,11 @@ class Gradients:
         Cancelled
             Once `cancelled` is true; asked again, it goes on where it was.
         """
-        for _ in self.steps:
+        for _ in self.steps():
             if cancelled():
                 raise Cancelled
-        assert self._found is not None, "computing them failed before"
-        return self._found
+        assert self._known is not None
+        return self._known
 
 
 class Found(NamedTuple):
@@ -240,7 +241,7 @@ class AutogradPass:
             self.n_labels = count_labels(clusters[0], task.mask, response.shape[1]).to(response.dtype)
         probabilities = response.detach()[0].softmax(0).permute(1, 2, 0) if task.wants_probabilities else None
         told = Losses(*(each.detach() for each in losses))
-        return Found(clusters[0], told, Gradients.known(found), probabilities)
+        return Found(clusters[0], told, Gradients(known=found), probabilities)
 
     def _wanted(self, clusters: Tensor) -> Tensor:
         """What pixels without a stroke are drawn to, (1, H, W)."""

@@ -113,7 +113,7 @@ def note_of(
         if absent > 0:
             notes.append(f"{absent} of the {len(classes)} painted classes won nowhere")
         if stage.scribbles is not None and (left_out := stage.scribbles.left_out):
-            numbers = ", ".join(map(str, left_out))
+            numbers = ", ".join(map(str, left_out[:5])) + " ..." * (len(left_out) > 5)
             of_them = f"class {numbers} is" if len(left_out) == 1 else f"classes {numbers} are"
             notes.append(f"{of_them} painted only outside of what was segmented, and left out")
     elif n_labels < stage.least and not stage.takes_votes:

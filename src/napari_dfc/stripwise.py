@@ -90,7 +90,7 @@ class StripPass:
         """Compute with the network's present weights."""
         self._forward()
         sums = self._respond(gradients)
-        found = Gradients(self._backward(*self._response_backward(*sums))) if gradients else Gradients.known([])
+        found = Gradients(self._backward(*self._response_backward(*sums))) if gradients else Gradients(known=[])
         objective = self._objective
         if self.task.settings.continuity_schedule != "constant":
             self.n_labels = int(count_labels(objective.clusters, self.task.mask, self.task.single.n_clusters))

@@ -154,6 +154,19 @@ def test_each_layer_keeps_what_can_be_undone_in_it(
     assert shown(widget, PIXELS) == ["12", "12"]
 
 
+def test_an_image_that_was_deleted_meanwhile_is_not_chosen_again(
+    widget: ClassesWidget, layer: Labels, viewer: ViewerModel
+) -> None:
+    images = [viewer.add_image(CELLS.astype(float), name=name, scale=(0.5, 0.5)) for name in ("one", "two")]
+    widget.image.value = images[0]
+    other = viewer.add_labels(CELLS.copy(), name="others", scale=(0.5, 0.5))
+    widget.labels.value = other
+    viewer.layers.remove(images[0])
+    widget.labels.value = layer
+    assert widget.image.value is images[1]
+    assert shown(widget, PIXELS) == ["10", "2", "12"]
+
+
 def test_a_deleted_layer_is_followed_no_longer(widget: ClassesWidget, layer: Labels, viewer: ViewerModel) -> None:
     def is_followed(layer: Labels) -> bool:
         layer.data_setitem((np.array([0]), np.array([0])), 9 - layer.data[0, 0])

@@ -181,6 +181,7 @@ def test_strokes_that_are_chosen_after_the_end_wait_until_somebody_asks(
     strokes.name = "mine"
     run.follow(strokes)
     assert said == ["Press Run to begin anew with the strokes in “mine”, or Update once to go on."]
+    strokes.events.set_data()  # as when it is hidden and shown, which is how an undone stroke is told of, too
     qtbot.wait(300)
     assert not run.running
     paint(strokes, *THIRD)

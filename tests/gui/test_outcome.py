@@ -176,6 +176,13 @@ def test_counts_follow_edits_without_another_count(outcome: Outcome, monkeypatch
         assert [(row.number, row.pixels) for row in outcome.rows()] == list(expected.items())
 
 
+def test_labels_that_were_written_behind_its_back_are_counted(outcome: Outcome) -> None:
+    assert [row.number for row in outcome.rows()] == [1, 2, 3]
+    outcome.layer.data[:3] = 2  # without telling anybody
+    outcome.merge(1, 2)
+    assert [(row.number, row.pixels) for row in outcome.rows()] == [(1, 24)]
+
+
 def test_merging_takes_two_classes_that_are_there(outcome: Outcome) -> None:
     for numbers in ((), (3,), (3, 3)):
         with pytest.raises(ValueError, match="merging takes two classes or more"):

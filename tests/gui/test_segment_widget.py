@@ -356,6 +356,16 @@ def test_of_long_names_both_ends_are_seen(widget: SegmentWidget, viewer: ViewerM
     assert box.grab().toImage() != pictures[0]
 
 
+def test_a_region_that_is_painted_counts_at_once(widget: SegmentWidget, viewer: ViewerModel, image: Image) -> None:
+    region = viewer.add_labels(np.zeros(image.data.shape[:2], np.uint8), name="here")
+    widget.within.value = region
+    assert "holds nothing of the displayed plane" in widget.hint.value
+    assert not widget.start_button.enabled
+    with region.block_history():  # as in a stroke of the mouse
+        region.paint((20, 20), 1)
+        assert widget.start_button.enabled
+
+
 def test_what_has_no_effect_cannot_be_set(widget: SegmentWidget) -> None:
     def settable() -> tuple[bool, bool]:
         return widget.form.control("n_groups").enabled, widget.form.control("region_scale").enabled

@@ -206,8 +206,9 @@ class ClassesWidget(LayerDock):
         """What there is of a layer since it was chosen for the first time; ValueError where it can't be edited."""
         if layer not in self._outcomes:
             self._outcomes[layer] = Outcome(layer)
-        outcome = self._outcomes[layer]
-        outcome.image = image_under(layer, [outcome.image, self.image.value, *self.image_layers()[::-1]])
+        outcome, there = self._outcomes[layer], self.image_layers()[::-1]
+        before = [image for image in (outcome.image, self.image.value) if image in there]
+        outcome.image = image_under(layer, [*before, *there])
         return outcome
 
     def _count(self) -> None:

@@ -192,7 +192,8 @@ class CountedLayer:
         if was_counted:
             there = sorted({*self._counts, *gained} - {0})
             counts = {number: self._counts.get(number, 0) + gained.get(number, 0) for number in there}
-            self.take_counts((self._version, {number: pixels for number, pixels in counts.items() if pixels}))
+            if min(counts.values(), default=0) >= 0:  # else somebody has written labels and told nobody
+                self.take_counts((self._version, {number: pixels for number, pixels in counts.items() if pixels}))
 
     def _data_replaced(self) -> None:
         """The layer was given another array, or a run has written other labels into it."""

@@ -71,6 +71,7 @@ class LiveRun(LayerRun):
         self.live = live
         self.strokes_layer: Labels | None = None
         self._sent = inputs.strokes
+        self._announced: NDArray[Any] | None = None  # strokes that wait until somebody asks for them
         self._unused = ""  # why the strokes as they are do not count
         self._point: tuple[float, ...] = ()
         self._released = threading.Event()  # not set while it is held
@@ -104,7 +105,8 @@ class LiveRun(LayerRun):
                 event.connect(self._hear)
             if self.running:
                 self._wait_for_more()
-            elif self._fresh_strokes() is not None:
+            elif (strokes := self._fresh_strokes()) is not None:
+                self._announced = strokes
                 self.said.emit(f"Press Run to begin anew with the strokes in “{layer.name}”, or Update once to go on.")
         self.changed.emit()
 
@@ -166,9 +168,12 @@ class LiveRun(LayerRun):
             self._send(strokes)
 
     def _fresh_strokes(self) -> NDArray[Any] | None:
-        """As `_strokes`; None also where they are those that count already."""
+        """As `_strokes`; None also where they are those that count already, or that wait."""
         strokes = self._strokes()
-        return None if strokes is None or (self._sent is not None and np.array_equal(strokes, self._sent)) else strokes
+        for known in (self._sent, self._announced):
+            if strokes is not None and known is not None and np.array_equal(strokes, known):
+                return None
+        return strokes
 
     def _strokes(self) -> NDArray[Any] | None:
         """A copy of what is painted over the plane; None where it cannot be used, which is said."""
@@ -197,7 +202,7 @@ class LiveRun(LayerRun):
         return None
 
     def _send(self, strokes: NDArray[Any], updates: int | None = None) -> None:
-        self._sent = strokes
+        self._sent, self._announced = strokes, None
         self.inputs = replace(self.inputs, strokes=strokes, stroke_layer=self.strokes_layer or self.inputs.stroke_layer)
         self._waiting = (strokes,) if updates is None else (strokes, updates)
         self._deliver()

@@ -80,7 +80,7 @@ class FollowedRegion:
             self.let_go()
             self._layer = within
             for event in self._events(within):
-                event.connect(self._forget)
+                event.connect(self._forget, position="first")  # before a dock asks again for the same event
         corners = [plane.world(*corner).tolist() for corner in ((0, 0), (1, 0), (0, 1))]  # where the image lies
         place = (plane, plane.layer.name, corners, [*point])
         if self._place != place:
