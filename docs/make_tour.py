@@ -54,7 +54,7 @@ def main() -> None:
     shoot(viewer, "tour_5_uncertain_spot.png")
 
     result = segment.run.layer
-    strokes.visible = False
+    strokes.visible = viewer.layers["uncertain spot"].visible = False
     viewer.reset_view()
     _, classes = viewer.window.add_plugin_dock_widget("napari-dfc", "Classes", tabify=True)
     classes.labels.value = result

@@ -22,12 +22,21 @@ def two_squares() -> np.ndarray:
 
 def test_spots_are_the_doubtful_regions_by_how_many_pixels_are_expected_to_be_wrong() -> None:
     # an opening by a disk rounds the corners off: 3 pixels at each of four
-    expected = [Spot(9, 10, 11, 11, (121 - 12) * 0.4), Spot(21, 31, 7, 7, (49 - 12) * 0.5)]
     found = uncertain_spots(two_squares())
-    assert [(spot.row, spot.column, spot.height, spot.width) for spot in found] == [
-        (spot.row, spot.column, spot.height, spot.width) for spot in expected
-    ]
-    assert [spot.score for spot in found] == pytest.approx([spot.score for spot in expected])
+    assert [(spot.row, spot.column, spot.top, spot.left) for spot in found] == [(9, 10, 4, 5), (21, 31, 18, 28)]
+    assert [(spot.height, spot.width, spot.mask.sum()) for spot in found] == [(11, 11, 121 - 12), (7, 7, 49 - 12)]
+    assert [spot.score for spot in found] == pytest.approx([(121 - 12) * 0.4, (49 - 12) * 0.5])
+
+
+def test_outlines_of_a_spot_run_between_its_pixels_and_the_others() -> None:
+    mask = np.ones((3, 4), dtype=bool)
+    mask[1, 1] = False
+    spot = Spot(row=10, column=21, score=11.0, top=10, left=20, mask=mask)
+    around, hole = spot.outlines
+    assert {*map(tuple, hole.tolist())} == {(10.5, 21), (11, 20.5), (11.5, 21), (11, 21.5)}
+    np.testing.assert_array_equal((around.min(axis=0), around.max(axis=0)), ((9.5, 19.5), (12.5, 23.5)))
+    for line in spot.outlines:
+        np.testing.assert_array_equal(line[0], line[-1])
 
 
 def test_long_rim_does_not_win_over_a_doubtful_object() -> None:

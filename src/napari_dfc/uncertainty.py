@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,17 +30,38 @@ class Spot:
     ----------
     row, column : int
         The pixel of the region around which most pixels are doubtful.
-    height, width : int
-        Of the region's bounding box, in pixels.
     score : float
         How many of its pixels are expected to have another label than they should.
+    top, left : int
+        First row and column of the region's bounding box.
+    mask : (H, W) ndarray of bool
+        Which pixels of that box belong to the region.
     """
 
     row: int
     column: int
-    height: int
-    width: int
     score: float
+    top: int
+    left: int
+    mask: NDArray[np.bool_] = field(repr=False, compare=False)
+
+    @property
+    def height(self) -> int:
+        """Of the bounding box, in pixels."""
+        return len(self.mask)
+
+    @property
+    def width(self) -> int:
+        """Of the bounding box, in pixels."""
+        return len(self.mask[0])
+
+    @cached_property
+    def outlines(self) -> list[NDArray[np.float64]]:
+        """Closed lines around the region and around its holes, (N, 2) rows and columns, half a pixel off its pixels."""
+        from skimage.measure import find_contours  # a while to import, as below
+
+        corner = np.array([self.top - 1, self.left - 1])
+        return [corner + line for line in find_contours(np.pad(self.mask, 1).astype(float), 0.5)]
 
 
 def uncertain_spots(
@@ -161,8 +183,8 @@ def _spots(regions: NDArray[np.bool_], shares: NDArray[np.floating[Any]], radius
     # of what was measured, this finds wrong pixels more often than the point deepest in the region
     centers = maximum_position(gaussian_filter(shares, radius / 2, mode="constant"), pieces, which)
     spots = [
-        Spot(int(row), int(column), rows.stop - rows.start, columns.stop - columns.start, float(score))
-        for (row, column), (rows, columns), score in zip(centers, find_objects(pieces), scores, strict=True)
+        Spot(int(row), int(column), float(score), box[0].start, box[1].start, pieces[box] == number)
+        for number, (row, column), box, score in zip(which, centers, find_objects(pieces), scores, strict=True)
         if score >= 1
     ]
     return sorted(spots, key=lambda spot: -spot.score)

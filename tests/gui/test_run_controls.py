@@ -145,7 +145,9 @@ def test_certainty_and_spots_by_their_buttons(
     widget.controls.certainty.native.click()
     qtbot.waitUntil(lambda: "cells certainty" in viewer.layers, timeout=10_000)
     widget.controls.spot.native.click()
-    qtbot.waitUntil(lambda: "pixels here may have a wrong label: paint what it is." in widget.status.value)
+    qtbot.waitUntil(
+        lambda: "pixels in the yellow line may have a wrong label: paint what it is." in widget.status.value
+    )
 
 
 def test_strokes_made_for_an_uncertain_spot_are_those_of_the_next_run(

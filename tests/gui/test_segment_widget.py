@@ -381,3 +381,14 @@ def test_what_has_no_effect_cannot_be_set(widget: SegmentWidget) -> None:
     assert settable() == (True, False)
     widget.form.show_settings(dfc.Settings(split_into="regions"))
     assert settable() == (False, True)
+
+
+def test_a_result_that_is_chosen_as_strokes_is_said_to_be_one(
+    widget: SegmentWidget, viewer: ViewerModel, image: Image, finish: Wait
+) -> None:
+    run = finish(widget.start())
+    assert "is a result" not in widget.estimate.value
+    widget.scribbles.value = viewer.add_labels(run.layer.data.copy(), name="by hand")
+    assert "is a result" not in widget.estimate.value
+    widget.scribbles.value = run.layer
+    assert widget.estimate.value.endswith(f"“{run.layer.name}” is a result: all of its labels count as painted.")

@@ -12,7 +12,7 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QComboBox, QScrollArea, QStyle, QStyleOptionComboBox, QStylePainter, QWidget
 
 from napari_dfc.gui.background import CancellableWorker, Progress, in_background
-from napari_dfc.gui.layers import ImagePlane, new_scribbles_layer
+from napari_dfc.gui.guides import is_guide
 from napari_dfc.gui.networks import networks_of
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ class LayerDock(Container[Any]):
         """The dock is gone."""
 
     def image_layers(self, _: Any = None) -> list[Image]:
-        """Those of the viewer."""
-        return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        """Those of the viewer, without what shows where labels are uncertain."""
+        return [layer for layer in self._viewer.layers if isinstance(layer, Image) and not is_guide(layer)]
 
     def label_layers(self, _: Any = None) -> list[Labels]:
         """Those of the viewer."""
@@ -231,15 +231,6 @@ class Dock(LayerDock):
         self.hint.value, self.hint.visible = reason, bool(reason)
         self.status.visible = bool(self.status.value)
         self.progress.visible = self.running
-
-    def begin_painting(self, plane: ImagePlane, add: Callable[[Labels], Any]) -> Labels:
-        """Add an empty strokes layer over a plane, ready to paint."""
-        layer = new_scribbles_layer(plane, f"{plane.layer.name} strokes")
-        add(layer)
-        self._viewer.layers.selection.active = layer
-        layer.brush_size = 4
-        layer.mode = "paint"
-        return layer
 
     def show_outcome(self, outcome: str) -> None:
         """A run has ended, as these words say."""

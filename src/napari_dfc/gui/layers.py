@@ -26,6 +26,7 @@ __all__ = [
     "ImagePlane",
     "add_image_file",
     "add_over",
+    "begin_painting",
     "channel_axes",
     "color_labels",
     "displayed_plane",
@@ -262,6 +263,13 @@ def new_scribbles_layer(plane: ImagePlane, name: str) -> Labels:
     return Labels(expand(plane, np.zeros(plane.shape, dtype=np.uint8)), name=name, **placement(plane))
 
 
+def begin_painting(viewer: ViewerModel, layer: Labels) -> None:
+    """Select a strokes layer of a viewer, with the brush in hand."""
+    viewer.layers.selection.active = layer
+    layer.brush_size = 4
+    layer.mode = "paint"
+
+
 def new_image_layer(plane: ImagePlane, values: NDArray[Any], name: str) -> Image:
     """An Image layer of values from 0 to 1, (H, W), over a plane."""
     kind = {"contrast_limits": (0, 1), "colormap": "viridis", **placement(plane)}
@@ -323,7 +331,7 @@ def finish_labels(
         layer.colormap = colormap_of(colors)
 
 
-def add_over(viewer: ViewerModel, layer: Labels, image: Image | Labels | None) -> None:
+def add_over(viewer: ViewerModel, layer: Image | Labels, image: Image | Labels | None) -> None:
     """Add a result right above its image, so that of images in one place each hides what lies below; or on top."""
     if image is None or image not in viewer.layers:
         viewer.add_layer(layer)

@@ -12,8 +12,9 @@ from qtpy.QtCore import QTimer
 from napari_dfc.gui.background import CancellableWorker, Refusal
 from napari_dfc.gui.dock import NO_IMAGE, Dock
 from napari_dfc.gui.form import SettingsForm, labeled, stacked
+from napari_dfc.gui.guides import is_guide
 from napari_dfc.gui.inputs import gather
-from napari_dfc.gui.layers import ImagePlane, channel_axes, levels
+from napari_dfc.gui.layers import METADATA_KEY, ImagePlane, channel_axes, levels
 from napari_dfc.gui.live_run import LiveRun
 from napari_dfc.gui.preferences import preferences, remember, starting_settings
 from napari_dfc.gui.region import FollowedRegion
@@ -214,7 +215,8 @@ class SegmentWidget(Dock):
         return channel_axes([] if self.image.value is None else [self.image.value])
 
     def _regions(self, _: Any = None) -> list[tuple[str, Any]]:
-        layers = [layer for layer in self._viewer.layers if isinstance(layer, Labels | Shapes)]
+        drawn = [layer for layer in self._viewer.layers if isinstance(layer, Labels | Shapes)]
+        layers = [layer for layer in drawn if not is_guide(layer)]
         return [(ON_SCREEN, ON_SCREEN), *((layer.name, layer) for layer in layers)]
 
     def _levels(self, _: Any = None) -> list[tuple[str, int]]:
@@ -258,7 +260,7 @@ class SegmentWidget(Dock):
             return str(error), ""
         rows, columns = inputs.plane.shape
         seen = f"On screen are {columns} x {rows} pixels. " if self._is_on_screen else ""
-        return "", f"{seen}Takes {plan}."
+        return "", f"{seen}Takes {plan}.{_warning_of(self.scribbles.value)}"
 
     def _has_network(self) -> bool:
         """Whether the last run's classes are those of a network, and not pieces by votes."""
@@ -330,3 +332,10 @@ class SegmentWidget(Dock):
             self._followed.append((event, self._follow_view))
         buttons = {"run": self.start_button, "stop": self.stop_button, **self.controls.with_shortcuts}
         shortcuts_of(self._viewer).open(self, buttons)
+
+
+def _warning_of(strokes: Labels | None) -> str:
+    """What who chooses a result in place of strokes should know."""
+    if strokes is None or not strokes.metadata.get(METADATA_KEY):
+        return ""
+    return f" “{strokes.name}” is a result: all of its labels count as painted."

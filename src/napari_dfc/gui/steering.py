@@ -11,7 +11,7 @@ from psygnal import Signal
 
 from napari_dfc import preset_file
 from napari_dfc.gui.inputs import RunInputs, gather
-from napari_dfc.gui.layers import ImagePlane, new_scribbles_layer
+from napari_dfc.gui.layers import ImagePlane, begin_painting, new_scribbles_layer
 from napari_dfc.gui.screen import chosen_plane
 from napari_dfc.settings import Settings
 
@@ -202,15 +202,10 @@ class Steering:
         over = plane.whole if math.prod(plane.whole.shape) <= MOST_STROKE_PIXELS else plane
         layer = new_scribbles_layer(over, f"{plane.layer.name} strokes")
         self.viewer.add_layer(layer)
-        self._begin_painting(layer)
+        begin_painting(self.viewer, layer)
         if self.run is not None and self.run.inputs.plane.whole == plane.whole:
             self.run.follow(layer)
         return layer
-
-    def _begin_painting(self, layer: Labels) -> None:
-        self.viewer.layers.selection.active = layer
-        layer.brush_size = 4
-        layer.mode = "paint"
 
     def _start(self, inputs: RunInputs, settings: Settings, scribbles: Labels | None) -> LiveRun:
         from napari_dfc.gui.live_run import LiveRun

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from weakref import ref
 
 import numpy as np
-from napari.layers import Image, Labels
+from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_dfc import records
 from napari_dfc.gui.copies import command_of, python_of, record_of
+from napari_dfc.gui.guides import LEAST_SPOT, Guides
 from napari_dfc.gui.inputs import RunInputs, inputs_of_record
-from napari_dfc.gui.layers import (
-    METADATA_KEY,
-    ImagePlane,
-    finish_labels,
-    new_image_layer,
-    show_labels,
-)
+from napari_dfc.gui.layers import METADATA_KEY, begin_painting, finish_labels, show_labels
 from napari_dfc.gui.placement import expand
 from napari_dfc.gui.results import EarlierResult, Results
 from napari_dfc.gui.screen import look_at
@@ -37,9 +31,6 @@ __all__ = ["Studio"]
 
 #: How much of the canvas an uncertain spot takes.
 SPOT_SHARE = 0.25
-
-#: What a smaller spot counts as, in pixels.
-LEAST_SPOT = 24
 
 
 class Studio(Steering):
@@ -85,7 +76,8 @@ class Studio(Steering):
         self._spots: list[Spot] = []
         self._searched: Segmentation | None = None  # for spots, just now
         self._kept: Segmentation | None = None
-        self._certainty: tuple[ImagePlane, ref[Image]] | None = None  # the layer that shows it, and of what
+        self._guides = Guides(viewer)
+        self.changed.connect(self._hide_guides)
 
     def _start(self, inputs: RunInputs, settings: Settings, scribbles: Labels | None) -> LiveRun:
         self.let_go()  # which keeps what the run before has made, among that run's results
@@ -256,12 +248,19 @@ class Studio(Steering):
             if isinstance(spots, Refusal):
                 self.said.emit(f"Not found: {spots.reason}")
             elif not spots:
+                self._guides.hide_outline()
                 self.said.emit("Everything is about equally certain: no spot stands out.")
             else:
                 self._spots = spots
                 self._go_to_spot()
 
-        in_background(lambda: result.uncertain_spots(painted=painted), found)
+        def search() -> list[Spot]:
+            spots = result.uncertain_spots(painted=painted)
+            for spot in spots:
+                _ = spot.outlines  # which are kept
+            return spots
+
+        in_background(search, found)
 
     def _go_to_spot(self) -> None:
         assert self.run is not None
@@ -270,21 +269,22 @@ class Studio(Steering):
             self.said.emit("The image was deleted.")
             return
         look_at(self.viewer, plane, (spot.row, spot.column), max(spot.height, spot.width, LEAST_SPOT) / SPOT_SHARE)
+        self._guides.show_outline(plane, spot)
         layer = self.run.strokes_layer
         if layer is None or layer not in self.viewer.layers:
             layer = self.new_scribbles(plane)
-        self._begin_painting(layer)
+        begin_painting(self.viewer, layer)
         many = f"{len(self._spots)} more such spot{'s' * (len(self._spots) != 1)}."
         more = many if self._spots else "That was the last one."
         what = "paint what it is."
         if self.run.result is None or not records.has_painted_classes(self.run.result.record):
             what = f"painted classes take the place of the {self.run.settings.split_into}, so paint each that you want."
-        self.said.emit(f"About {spot.score:.0f} pixels here may have a wrong label: {what} {more}")
+        self.said.emit(f"About {spot.score:.0f} pixels in the yellow line may have a wrong label: {what} {more}")
 
     def show_confidence(self) -> None:
         """Show in an image layer how far each pixel's label lies above the second: 0 a coin toss, 1 certain.
 
-        A later result on the same plane is shown in the same layer.
+        A later result on the same plane is shown in the same layer; until then it is hidden, once labels change.
 
         Raises
         ------
@@ -300,18 +300,14 @@ class Studio(Steering):
             if isinstance(margin, Refusal):
                 self.said.emit(f"Not found: {margin.reason}")
             elif plane.layer in self.viewer.layers and self._is_latest(result):
-                self._show_certainty(plane, new_image_layer(plane, margin, f"{plane.layer.name} certainty"))
+                self._guides.show_certainty(plane, margin, run.layer)
 
         in_background(lambda: result.margin, show)
 
-    def _show_certainty(self, plane: ImagePlane, fresh: Image) -> None:
-        """Show it in the layer that there is for this plane, else in a new one."""
-        of, shown = (None, None) if self._certainty is None else (self._certainty[0], self._certainty[1]())
-        if of == plane and shown is not None and shown in self.viewer.layers and shown.data.shape == fresh.data.shape:
-            shown.data, shown.visible = fresh.data, True
-            return
-        self.viewer.add_layer(fresh)
-        self._certainty = plane, ref(fresh)
+    def _hide_guides(self) -> None:
+        """What shows where labels are uncertain is out of date as soon as they change."""
+        if self.run is not None and (self.running or self.can_redo):
+            self._guides.hide(self.run.inputs.plane.layer)
 
     # ------------------------------------------------------------------ copy
 

@@ -19,8 +19,10 @@ from napari_dfc.gui.inputs import TrainingInputs, gather
 from napari_dfc.gui.layers import (
     add_image_file,
     add_over,
+    begin_painting,
     channel_axes,
     displayed_plane,
+    new_scribbles_layer,
 )
 from napari_dfc.gui.legend_table import LegendTable
 from napari_dfc.gui.preferences import preferences
@@ -131,7 +133,9 @@ class TrainWidget(Dock):
             plane = displayed_plane(image, self._viewer.dims, self.channel_axis.value if image.ndim > 2 else None)
         except ValueError:  # the hint says why
             return None
-        layer = self.begin_painting(plane, lambda layer: add_over(self._viewer, layer, image))
+        layer = new_scribbles_layer(plane, f"{image.name} strokes")
+        add_over(self._viewer, layer, image)
+        begin_painting(self._viewer, layer)
         self.references.choose_strokes(image, layer)
         return layer
 
