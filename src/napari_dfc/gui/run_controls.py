@@ -63,8 +63,8 @@ class RunControls(Container[Any]):
         self.redo = PushButton(text="Redo", tooltip="Take the last Undo back.")
         self.spot = PushButton(
             text="Next uncertain spot",
-            tooltip="Go to where the labels are least certain, with a line around it and the brush ready: a stroke there helps "
-            "most.",
+            tooltip="Go to where the labels are least certain, with a line around it and the brush ready: a stroke "
+            "there helps most.",
         )
         self.certainty = PushButton(
             text="Show certainty",
