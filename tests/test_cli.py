@@ -346,18 +346,9 @@ def test_demo_without_a_display_writes_files_and_says_where(tmp_path: Path, monk
     assert str(labels) in result.stdout
     assert set(np.unique(tifffile.imread(labels))) == {1, 2, 3}
     assert iio.imread(labels.with_name("stained_tissue_overlay.png")).shape == (256, 320, 3)
-    assert_refused(call("demo", "-o", "napari-dfc-demo"), "exists already")
+    assert_refused(call("demo", "-o", "napari-dfc-demo"), "exist already; choose another folder")
     (tmp_path / "file").write_text("")
     assert_refused(call("demo", "-o", "file"), "file")
-
-
-def test_a_second_demo_takes_a_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_dfc import cli
-
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "demo").mkdir()
-    (tmp_path / "demo-2").mkdir()
-    assert cli._new_folder("demo") == Path("demo-3")
 
 
 def test_demo_opens_napari_where_there_is_a_display(monkeypatch: pytest.MonkeyPatch) -> None:

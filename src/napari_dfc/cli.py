@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,15 @@ from napari_dfc.settings import (
     PresetName,
     Settings,
     parameters,
+)
+from napari_dfc.targets import (
+    Refusal,
+    new_folder,
+    overlay_of,
+    refuse_existing,
+    refuse_inputs,
+    refuse_twice,
+    targets_of,
 )
 
 if TYPE_CHECKING:
@@ -53,10 +61,6 @@ PresetFile = Annotated[
         show_default=False,
     ),
 ]
-
-
-class _Refusal(Exception):
-    """Something the user can put right, said in one line."""
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -134,14 +138,14 @@ def segment(
         settings = _settings(preset, preset_file, changes)
         for name, word in {"strokes": strokes, "within": within}.items():
             if word and len(image) > 1:
-                raise _Refusal(f"--{name} goes with one image; {len(image)} came")
+                raise Refusal(f"--{name} goes with one image; {len(image)} came")
         inputs = {"scribbles": scribbles, "mask": mask}
-        targets = _targets(image, out, inputs, overlay=overlay, overwrite=overwrite)
+        targets = targets_of(image, out, inputs, overlay=overlay, overwrite=overwrite)
         if within and mask is not None:
-            raise _Refusal("a region came twice; accepted is either --mask or --within")
+            raise Refusal("a region came twice; accepted is either --mask or --within")
         region = unpack_mask(within) if within else None
         if strokes and scribbles is not None:
-            raise _Refusal("strokes came twice; accepted is either --scribbles or --strokes")
+            raise Refusal("strokes came twice; accepted is either --scribbles or --strokes")
         arrivals = unpack_strokes(strokes) if strokes else None
     failures = []
     for source, target in zip(image, targets, strict=True):
@@ -198,21 +202,21 @@ def train(
         settings = _settings(preset, preset_file, changes)
         names = _names(name or [])
         if not out.name.endswith(".dfc.safetensors"):
-            raise _Refusal(f"-o {out} is accepted only with the ending .dfc.safetensors")
+            raise Refusal(f"-o {out} is accepted only with the ending .dfc.safetensors")
         if not out.parent.is_dir():
-            raise _Refusal(f"the folder {out.parent} does not exist")
+            raise Refusal(f"the folder {out.parent} does not exist")
         if not overwrite:
-            _refuse_existing([out])
+            refuse_existing([out])
         painted = None
         if scribbles is not None:
             if len(scribbles) != len(reference):
                 came, wanted = len(scribbles), len(reference)
-                raise _Refusal(f"there are {came} --scribbles for {wanted} references; give one for each, or 'none'")
+                raise Refusal(f"there are {came} --scribbles for {wanted} references; give one for each, or 'none'")
             painted = [None if str(path) == "none" else _plain(path, "strokes") for path in scribbles]
         files = [_read(path) for path in reference]
         axes = {file.channel_axis if channel_axis is None else channel_axis for file in files}
         if len(axes) > 1:
-            raise _Refusal("the references have their channels along different axes; accepted is one for all")
+            raise Refusal("the references have their channels along different axes; accepted is one for all")
         run = _training_run([file.data for file in files], painted, axes.pop(), settings, names, out.name)
         _finish(run)
         sizes = {file.pixel_size for file in files}
@@ -285,8 +289,8 @@ def apply(
         made_here = {(out / f"{source.stem}_labels.tif").resolve() for source in sources}
         sources = [source for source in sources if source.resolve() not in made_here]  # of an earlier call
         targets = [out / f"{source.stem}_labels.tif" for source in sources]
-        _refuse_twice(targets)
-        _refuse_inputs(targets, sources)
+        refuse_twice(targets)
+        refuse_inputs(targets, sources)
         jobs = jobs or os.cpu_count() or 1
         job = Job(model, statistics, channel_axis, device, 1 if jobs > 1 else 0, overwrite, smoothing, adaptation)
         console = Console(stderr=True)
@@ -361,7 +365,7 @@ def export(
         from napari_dfc.model import load
 
         if not overwrite:
-            _refuse_existing(exchange.files_of(out))
+            refuse_existing(exchange.files_of(out))
         exchange.checked_target(out, overwrite=overwrite)
         found = load(model)
         file = None if image is None else _read(image)
@@ -401,17 +405,17 @@ def demo(
         from napari_dfc.samples import read_sample
 
         print(f"{missing}: the demo writes its result to files instead of opening napari.")
-        folder = out or _new_folder("napari-dfc-demo")
+        folder = out or new_folder("napari-dfc-demo")
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / "stained_tissue_labels.tif"
-        _refuse_existing([target, _overlay_of(target)])
+        refuse_existing([target, overlay_of(target)], "choose another folder")
         sample = read_sample("stained_tissue")
         run = _run("stained_tissue", sample.image, sample.scribbles, None, Settings())
         _finish(run)
         result = run.result()
         _write(run.name, result, target, None, overwrite=False)
         _draw(sample.image, None, result, target, overwrite=False)
-        print(f"Labels:  {target.resolve()}\nPicture: {_overlay_of(target).resolve()}")
+        print(f"Labels:  {target.resolve()}\nPicture: {overlay_of(target).resolve()}")
 
 
 @app.command()
@@ -463,7 +467,7 @@ def _settings(preset: PresetName | None, file: Path | None, changes: dict[str, A
     if file is None:
         return Settings.from_preset(preset or DEFAULT_PRESET, **changes)
     if preset is not None:
-        raise _Refusal("--preset and --preset-file both say what to start from; accepted is one of them")
+        raise Refusal("--preset and --preset-file both say what to start from; accepted is one of them")
     return read_settings(file).settings.change(**changes)
 
 
@@ -523,7 +527,7 @@ def _names(given: list[str]) -> dict[int, str]:
     for each in given:
         number, equals, words = each.partition("=")
         if not equals or not number.strip().isdigit():
-            raise _Refusal(f"--name is {each!r}; accepted is a class's number and its name, such as 1=nucleus")
+            raise Refusal(f"--name is {each!r}; accepted is a class's number and its name, such as 1=nucleus")
         names[int(number)] = words.strip()
     return names
 
@@ -546,80 +550,18 @@ def _draw(image: Any, channel_axis: int | None, result: Segmentation, target: Pa
     from napari_dfc.overlays import draw_overlay
 
     plane = prepare(image, channel_axis=channel_axis, scaling=result.settings.input_scaling)
-    write_picture(_overlay_of(target), draw_overlay(plane, result.labels), overwrite=overwrite)
-
-
-def _targets(
-    sources: list[Path], out: Path, inputs: dict[str, Path | None], *, overlay: bool, overwrite: bool
-) -> list[Path]:
-    """The label file of every image, or a `_Refusal` while nothing has been computed yet."""
-    further = {name: path for name, path in inputs.items() if path is not None}
-    if len(sources) == 1:
-        if out.is_dir():
-            raise _Refusal(f"-o {out} is a folder; accepted for one image is a file that ends in .tif")
-        if out.suffix.lower() not in (".tif", ".tiff"):
-            raise _Refusal(f"-o {out} ends in {out.suffix or 'nothing'}; accepted for one image is .tif or .tiff")
-        if not out.parent.is_dir():
-            raise _Refusal(f"the folder {out.parent} does not exist")
-        targets = [out]
-    else:
-        for name in further:
-            raise _Refusal(f"--{name} goes with one image; {len(sources)} came")
-        if not out.is_dir():
-            raise _Refusal(f"-o {out} is not a folder; accepted for several images is a folder that exists")
-        targets = [out / f"{source.stem}_labels.tif" for source in sources]
-        _refuse_twice(targets)
-    written = targets + ([_overlay_of(target) for target in targets] if overlay else [])
-    _refuse_inputs(written, [*sources, *further.values()])
-    if not overwrite:
-        _refuse_existing(written)
-    return targets
-
-
-def _overlay_of(target: Path) -> Path:
-    return target.with_name(f"{target.stem.removesuffix('_labels')}_overlay.png")
+    write_picture(overlay_of(target), draw_overlay(plane, result.labels), overwrite=overwrite)
 
 
 def _plain(path: Path, what: str) -> Any:
     """A label image, (H, W)."""
     found = _read(path).data
     if found.ndim != 2:
-        raise _Refusal(
+        raise Refusal(
             f"{path} holds an array of shape {found.shape}; accepted for {what} is one channel of whole numbers, with "
             "rows and columns as in the image"
         )
     return found
-
-
-def _refuse_twice(targets: list[Path]) -> None:
-    twice = sorted(target.name for target, times in Counter(targets).items() if times > 1)
-    if twice:
-        raise _Refusal(
-            f"several images would be written to the same file: {', '.join(twice)}; give images of one name in calls "
-            "of their own, each with a folder of its own"
-        )
-
-
-def _refuse_inputs(written: list[Path], inputs: list[Path]) -> None:
-    there = {path.resolve() for path in inputs}
-    for path in written:
-        if path.resolve() in there:
-            raise _Refusal(f"{path} is an input; results are never written over it")
-
-
-def _refuse_existing(paths: list[Path]) -> None:
-    existing = [str(path) for path in paths if path.exists()]
-    if existing:
-        more = f" and {len(existing) - 3} more" if len(existing) > 3 else ""
-        raise _Refusal(f"{', '.join(existing[:3])}{more} exists already; --overwrite replaces it")
-
-
-def _new_folder(name: str) -> Path:
-    """A folder in the current one that does not exist yet: name, name-2, name-3, ..."""
-    number = 1
-    while (folder := Path(name if number == 1 else f"{name}-{number}")).exists():
-        number += 1
-    return folder
 
 
 def _why_no_window() -> str:
@@ -638,7 +580,7 @@ def _one_line_errors() -> Iterator[None]:
     """Say in one line what the user can put right, and end with status 2."""
     try:
         yield
-    except (_Refusal, ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+    except (Refusal, ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         _complain(str(error))
         raise typer.Exit(2) from error
 
