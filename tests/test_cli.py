@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import napari_dfc as dfc
 from napari_dfc.cli import app
-from napari_dfc.files import read_image
+from napari_dfc.files import read_image, read_labels
 from napari_dfc.preset_file import read_settings, save_settings
 from napari_dfc.samples import read_sample
 from napari_dfc.segmentation import Run
@@ -215,8 +215,8 @@ def test_bad_images_are_refused_and_nothing_is_written(out: Path, tmp_path: Path
         "nothing.png": "does not exist",
         "nan.tif": "no pixel of the image can be used",
         "complex.tif": "values of type complex64; accepted are",
-        "stack.tif": "has 3 axes; accepted are 2 (gray)",
-        "series.tif": "has 3 axes; accepted are 2 (gray)",
+        "stack.tif": "holds 5 planes, along T (5); choose one, counted from 0, such as --plane 0",
+        "series.tif": "holds 5 planes, along T (5); choose one, counted from 0, such as --plane 0",
         "text.tif": "cannot be read as an image",
         "cut.png": "cannot be read as an image",
         "": "is a folder",
@@ -237,6 +237,54 @@ def test_bad_strokes_are_refused_and_nothing_is_written(image: Path, out: Path, 
         result = call("segment", image, "-o", out / "a.tif", "--scribbles", tmp_path / f"{name}.tif", *SHORT)
         assert_refused(result, words)
     assert names(out) == []
+
+
+def test_a_plane_of_a_stack_is_segmented_as_it_would_be_alone(image: Path, out: Path, tmp_path: Path) -> None:
+    plane = read_image(image).data
+    stack = np.stack([np.zeros_like(plane), plane, plane[::-1]])
+    tifffile.imwrite(tmp_path / "stack.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    assert call("segment", image, "-o", out / "alone.tif", *SHORT).exit_code == 0
+    assert call("segment", tmp_path / "stack.tif", "--plane", 1, "-o", out / "of_stack.tif", *SHORT).exit_code == 0
+    np.testing.assert_array_equal(read_labels(out / "of_stack.tif").labels, read_labels(out / "alone.tif").labels)
+    takes = [line for line in call("info", tmp_path / "stack.tif", "--plane", 1).stdout.splitlines() if "takes" in line]
+    assert takes == [line for line in call("info", image).stdout.splitlines() if "takes" in line]
+
+
+@pytest.mark.parametrize(
+    ("plane", "words"),
+    [
+        ("3", "plane is 3; "),
+        ("0,0", "accepted is up to 2"),
+        ("-1", "--plane is '-1'; accepted are indices counted from 0, such as 3, or 3,0 for two axes"),
+        ("first", "--plane is 'first'"),
+    ],
+)
+def test_a_plane_that_is_not_there_is_refused(out: Path, tmp_path: Path, plane: str, words: str) -> None:
+    tifffile.imwrite(tmp_path / "stack.tif", np.zeros((3, 8, 9), np.uint8), imagej=True, metadata={"axes": "ZYX"})
+    assert_refused(call("segment", tmp_path / "stack.tif", f"--plane={plane}", "-o", out / "a.tif"), words)
+    assert names(out) == []
+
+
+def test_a_plane_of_a_single_image_is_refused(image: Path, out: Path) -> None:
+    assert_refused(call("segment", image, "--plane", 0, "-o", out / "a.tif"), "holds one plane alone; leave --plane 0")
+
+
+def test_a_network_is_trained_on_planes_of_a_stack(image: Path, out: Path, tmp_path: Path) -> None:
+    plane = read_image(image).data
+    tifffile.imwrite(tmp_path / "s.tif", np.stack([plane, plane[::-1]]), imagej=True, metadata={"axes": "ZYX"})
+    tifffile.imwrite(tmp_path / "flipped.tif", plane[::-1])
+    few = ["--preset", "fast", "--max-iterations", 4, "--n-channels", 8, "--name", "1=ground", "-o"]
+    planes = ["--plane", 1, "--plane", 0]
+    assert (
+        call("train", tmp_path / "s.tif", tmp_path / "s.tif", *planes, *few, out / "a.dfc.safetensors").exit_code == 0
+    )
+    assert call("train", tmp_path / "flipped.tif", image, *few, out / "b.dfc.safetensors").exit_code == 0
+    one, other = (dfc.load(out / f"{name}.dfc.safetensors") for name in "ab")
+    np.testing.assert_array_equal(one.predict(plane).labels, other.predict(plane).labels)
+    assert [reference["name"] for reference in one.references] == ["s.tif, plane 1", "s.tif, plane 0"]
+    three = ["--plane", 0, "--plane", 0, "--plane", 1]
+    refused = call("train", tmp_path / "s.tif", tmp_path / "s.tif", *three, *few, out / "c.dfc.safetensors")
+    assert_refused(refused, "there are 3 --plane for 2 references; give one for all or for each")
 
 
 def test_missing_folders_and_wrong_targets_are_refused(image: Path, out: Path, tmp_path: Path) -> None:

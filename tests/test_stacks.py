@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from napari_dfc.files import ImageFile
-from napari_dfc.stacks import StackFile, open_image
+from napari_dfc.stacks import StackFile, open_image, read_plane
 
 PLANES = np.random.default_rng(0).integers(0, 255, (5, 3, 2, 20, 30), dtype=np.uint8)  # (T, Z, C, Y, X)
 
@@ -110,3 +110,24 @@ def test_missing_and_damaged_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(b"this is no image")
     with pytest.raises(ValueError, match="cannot be read as an image"):
         open_image(tmp_path / "a.tif")
+
+
+def test_one_plane_is_read_with_the_axis_of_its_channels(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tif", PLANES, imagej=True, metadata={"axes": "TZCYX"})
+    file = read_plane(path, (4, 2))
+    np.testing.assert_array_equal(file.data, PLANES[4, 2])
+    assert file.channel_axis == 0
+    other = read_plane(written(tmp_path / "b.tif", PLANES[:, 0, 0]), (2,))
+    np.testing.assert_array_equal(other.data, PLANES[2, 0, 0])
+    assert other.channel_axis is None
+
+
+def test_the_one_plane_of_a_stack_needs_no_name(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tif", PLANES[:1, :1, 0], ome=True, metadata={"axes": "TZYX"})
+    np.testing.assert_array_equal(read_plane(path).data, PLANES[0, 0, 0])
+
+
+def test_an_axis_of_channels_that_is_given_leaves_one_plane(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tif", PLANES[:, 0, 0])
+    file = read_plane(path, channel_axis=0)
+    assert (file.data.shape, file.channel_axis) == ((5, 20, 30), 0)

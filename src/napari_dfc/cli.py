@@ -63,6 +63,17 @@ PresetFile = Annotated[
 ]
 
 
+PlaneOfStack = Annotated[
+    str,
+    typer.Option(
+        "--plane",
+        help="Of a time series or a stack the plane that is meant, counted from 0, such as 3; with several axes such "
+        "as 3,0.",
+        show_default=False,
+    ),
+]
+
+
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command one option for each setting; it receives those that were used as the dictionary `changes`."""
     options = []
@@ -125,6 +136,7 @@ def segment(
     ] = None,
     preset: ChosenPreset = None,
     preset_file: PresetFile = None,
+    plane: PlaneOfStack = "",
     overlay: Annotated[bool, typer.Option(help="Also write a PNG of the regions over the image.")] = False,
     channel_axis: Annotated[
         Optional[int],  # noqa: UP045
@@ -147,20 +159,20 @@ def segment(
         if strokes and scribbles is not None:
             raise Refusal("strokes came twice; accepted is either --scribbles or --strokes")
         arrivals = unpack_strokes(strokes) if strokes else None
+        place = _place(plane)
     failures = []
     for source, target in zip(image, targets, strict=True):
         try:
             with _one_line_errors():
-                file = _read(source)
+                file = _read(source, place, channel_axis)
                 painted = arrivals if scribbles is None else _read(scribbles).data
-                axis = file.channel_axis if channel_axis is None else channel_axis
                 inside = region if mask is None else _plain(mask, "a region") != 0
-                run = _run(source.name, file.data, painted, axis, settings, inside)
+                run = _run(source.name, file.data, painted, file.channel_axis, settings, inside)
                 _finish(run, stop_after)
                 result = run.result() if label_count is None else run.result().with_count(label_count)
                 print(_write(run.name, result, target, file.pixel_size, overwrite=overwrite))
                 if overlay:
-                    _draw(file.data, axis, result, target, overwrite=overwrite)
+                    _draw(file.data, file.channel_axis, result, target, overwrite=overwrite)
         except typer.Exit:
             if len(image) == 1:
                 raise
@@ -188,6 +200,13 @@ def train(
         Optional[list[str]],  # noqa: UP045
         typer.Option(help="What a class is called, such as 1=nucleus; once for each class that is to have a name."),
     ] = None,
+    plane: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            help="Of time series or stacks the plane that is meant, counted from 0, such as 3; with several axes such "
+            "as 3,0. Once for all references, or once for each, in their order."
+        ),
+    ] = None,
     preset: ChosenPreset = None,
     preset_file: PresetFile = None,
     channel_axis: Annotated[
@@ -213,17 +232,26 @@ def train(
                 came, wanted = len(scribbles), len(reference)
                 raise Refusal(f"there are {came} --scribbles for {wanted} references; give one for each, or 'none'")
             painted = [None if str(path) == "none" else _plain(path, "strokes") for path in scribbles]
-        files = [_read(path) for path in reference]
-        axes = {file.channel_axis if channel_axis is None else channel_axis for file in files}
+        places = [_place(each) for each in plane or [""]]
+        if len(places) not in (1, len(reference)):
+            raise Refusal(
+                f"there are {len(places)} --plane for {len(reference)} references; give one for all or for each"
+            )
+        places = places * len(reference) if len(places) == 1 else places
+        files = [_read(path, place, channel_axis) for path, place in zip(reference, places, strict=True)]
+        axes = {file.channel_axis for file in files}
         if len(axes) > 1:
             raise Refusal("the references have their channels along different axes; accepted is one for all")
         run = _training_run([file.data for file in files], painted, axes.pop(), settings, names, out.name)
         _finish(run)
         sizes = {file.pixel_size for file in files}
         result = run.result()
-        model = result.model(names).of_files(
-            [path.name for path in reference], sizes.pop() if len(sizes) == 1 else None
-        )
+        sources = [path.name for path in reference]
+        if plane:
+            sources = [
+                f"{source}, plane {','.join(map(str, place))}" for source, place in zip(sources, places, strict=True)
+            ]
+        model = result.model(names).of_files(sources, sizes.pop() if len(sizes) == 1 else None)
         model.save(out, overwrite=overwrite)
         print(f"{out}: {model}" + (f"; {result.note}" if result.note else ""))
 
@@ -368,13 +396,13 @@ def export(
             refuse_existing(exchange.files_of(out))
         exchange.checked_target(out, overwrite=overwrite)
         found = load(model)
-        file = None if image is None else _read(image)
+        file = None if image is None else _read(image, (), channel_axis)
         agreement = exchange.export(
             found,
             out,
             overwrite=overwrite,
             image=None if file is None else file.data,
-            channel_axis=file.channel_axis if file is not None and channel_axis is None else channel_axis,
+            channel_axis=None if file is None else file.channel_axis,
             authors=author or (),
             license=license,
         )
@@ -425,6 +453,7 @@ def info(
         Optional[Path],  # noqa: UP045
         typer.Argument(help="An image file, to be told what segmenting it will take.", show_default=False),
     ] = None,
+    plane: PlaneOfStack = "",
     preset: ChosenPreset = None,
     preset_file: PresetFile = None,
     channel_axis: Annotated[
@@ -452,9 +481,8 @@ def info(
         if image is not None:
             from napari_dfc.segmentation import Run
 
-            file = _read(image)
-            axis = file.channel_axis if channel_axis is None else channel_axis
-            run = Run(file.data, channel_axis=axis, settings=settings)
+            file = _read(image, _place(plane), channel_axis)
+            run = Run(file.data, channel_axis=file.channel_axis, settings=settings)
             height, width = run.plane.shape
             rows.append(("image", f"{width} x {height} pixels, {len(run.plane.values)} channels"))
             rows.append(("takes", str(run.plan)))
@@ -471,10 +499,19 @@ def _settings(preset: PresetName | None, file: Path | None, changes: dict[str, A
     return read_settings(file).settings.change(**changes)
 
 
-def _read(path: Path) -> ImageFile:
-    from napari_dfc.files import read_image
+def _place(word: str) -> tuple[int, ...]:
+    """Indices of a plane, as the option --plane has them."""
+    parts = word.split(",") if word else []
+    if not all(part.strip().isdecimal() for part in parts):
+        raise Refusal(f"--plane is {word!r}; accepted are indices counted from 0, such as 3, or 3,0 for two axes")
+    return tuple(map(int, parts))
 
-    return read_image(path)
+
+def _read(path: Path, place: tuple[int, ...] = (), channel_axis: int | None = None) -> ImageFile:
+    """An image, or a plane of a stack, with the axis of its channels as it is or is given."""
+    from napari_dfc.stacks import read_plane
+
+    return read_plane(path, place, channel_axis)
 
 
 def _run(name: str, image: Any, scribbles: Any, channel_axis: int | None, settings: Settings, mask: Any = None) -> Run:

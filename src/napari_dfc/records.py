@@ -295,7 +295,11 @@ def as_python(record: Mapping[str, Any], image: str = "image") -> str:
 
 
 def as_command(
-    record: Mapping[str, Any], image: str = "image.tif", labels: str = "labels.tif", channel_axis: int | None = None
+    record: Mapping[str, Any],
+    image: str = "image.tif",
+    labels: str = "labels.tif",
+    channel_axis: int | None = None,
+    place: Sequence[int] = (),
 ) -> str:
     """The command that writes the labels of a record again.
 
@@ -307,6 +311,8 @@ def as_command(
         Names of files.
     channel_axis : int, optional
         The axis of the channels, where the run was told of one.
+    place : sequence of int
+        Of a stack or a time series the plane's index along each axis that counts planes.
 
     Returns
     -------
@@ -332,6 +338,8 @@ def as_command(
         words += [option if value else "--no-" + option[2:]] if isinstance(value, bool) else [option, str(value)]
     if channel_axis is not None:
         words += ["--channel-axis", str(channel_axis)]
+    if place:
+        words += ["--plane", ",".join(map(str, place))]
     if record["result"].get("shown") is not None:
         words += ["--label-count", str(record["result"]["shown"])]
     if record["strokes"]:

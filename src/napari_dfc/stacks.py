@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_dfc.files import TIFF_SUFFIXES, ImageFile, can_be_read, pixel_size_of, read_image
 
-__all__ = ["StackFile", "open_image"]
+__all__ = ["StackFile", "open_image", "read_plane"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +126,49 @@ def open_image(path: str | Path, channel_axis: int | None = None) -> ImageFile |
         size = pixel_size_of(tiff)
         found = _stack(path, series.axes, series.shape, channel_axis, size)
     return found or read_image(path)
+
+
+def read_plane(path: str | Path, place: tuple[int, ...] = (), channel_axis: int | None = None) -> ImageFile:
+    """Read an image, or one plane of a time series or a stack.
+
+    Parameters
+    ----------
+    path : str or Path
+    place : tuple of int
+        The plane's index along each axis that counts planes; left out of a file that holds one plane alone.
+    channel_axis : int, optional
+        Among all axes of the file, where it does not say.
+
+    Returns
+    -------
+    ImageFile
+        Its ``channel_axis`` is among the axes of the plane.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read_image`; or no such plane, or none named where there are several.
+    """
+    file = open_image(path, channel_axis)
+    if isinstance(file, ImageFile):
+        if place:
+            raise ValueError(f"{path} holds one plane alone; leave --plane {_words(place)} out")
+        return file if channel_axis is None else replace(file, channel_axis=channel_axis)
+    if not place and file.n_planes == 1:
+        place = (0,) * len(file.shape)
+    there = f"{path} holds {file.n_planes} planes, along {' and '.join(file.axes)} ({_words(file.shape)})"
+    if not place:
+        raise ValueError(f"{there}; choose one, counted from 0, such as --plane {_words((0,) * len(file.shape))}")
+    fits = len(place) == len(file.shape)
+    if not fits or not all(0 <= index < length for index, length in zip(place, file.shape, strict=True)):
+        last = _words(tuple(length - 1 for length in file.shape))
+        raise ValueError(f"plane is {_words(place)}; {there}: accepted is up to {last}")
+    with file.reading() as read:
+        return ImageFile(read(place), file.channel_axis, file.pixel_size)
+
+
+def _words(numbers: tuple[int, ...]) -> str:
+    return ",".join(map(str, numbers))
 
 
 def _animation_axes(data: NDArray[Any], channel_axis: int | None) -> str:

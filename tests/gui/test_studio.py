@@ -1,20 +1,26 @@
 from __future__ import annotations
 
 import gc
+import shlex
 import threading
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from weakref import ref
 
 import numpy as np
 import pytest
+import tifffile
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from napari.utils.colormaps import label_colormap
 from pytestqt.qtbot import QtBot
+from typer.testing import CliRunner
 
 import napari_dfc as dfc
+from napari_dfc.cli import app
+from napari_dfc.files import read_labels
 from napari_dfc.gui.colors import class_names
 from napari_dfc.gui.layers import METADATA_KEY, image_plane
 from napari_dfc.gui.live_run import LiveRun
@@ -311,8 +317,21 @@ def test_copied_python_of_a_plane_of_a_stack_with_channels(studio: Studio, finis
     found: dict[str, Any] = {"viewer": studio.viewer}
     exec(studio.as_python(), found)
     np.testing.assert_array_equal(found["labels"], run.layer.data[0])
-    with pytest.raises(ValueError, match="one plane"):
-        studio.as_command()
+
+
+def test_copied_command_of_a_plane_of_a_stack_with_channels(
+    studio: Studio, finish: Wait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = np.random.default_rng(0).random((3, 2, 4, 40, 50)).astype(np.float32)
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("movie.tif", data, ome=True, metadata={"axes": "TCZYX"})
+    image = studio.viewer.add_image(data, name="movie")
+    studio.viewer.dims.set_point((0, 2), (1, 3))
+    run = finish(studio.segment(image, channel_axis=1, settings=GROUPS))
+    assert "--plane 1,3" in studio.as_command()
+    outcome = CliRunner().invoke(app, shlex.split(studio.as_command())[1:])
+    assert outcome.exit_code == 0, outcome.output
+    np.testing.assert_array_equal(read_labels("movie_labels.tif").labels, run.layer.data[0, 0, 0])
 
 
 def test_a_copied_command_names_the_axis_of_the_channels(studio: Studio, finish: Wait) -> None:

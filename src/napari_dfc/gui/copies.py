@@ -79,12 +79,13 @@ def command_of(viewer: ViewerModel, layer: Labels | None) -> str:
     """
     record = record_of(layer)
     source = record["source"]
-    if source["position"] or len(source["layers"]) > 1:
-        raise ValueError("the command line takes one image file with one plane; copy as Python, or save the plane")
+    if len(source["layers"]) > 1:
+        raise ValueError("the command line takes one image file; copy as Python, or save the layers as one file")
     if source.get("level"):
         raise ValueError("the command line takes an image at its full resolution; copy as Python")
     name = source["layers"][0]
     found = next((each.source.path for each in viewer.layers if each.name == name), None)
     if "window" in source:
         record = records.in_whole(record, Window.of_list(source["window"]))
-    return records.as_command(record, found or f"{name}.tif", f"{name}_labels.tif", source["channel_axis"])
+    place = [source["position"][axis] for axis in sorted(source["position"], key=int)]
+    return records.as_command(record, found or f"{name}.tif", f"{name}_labels.tif", source["channel_axis"], place)
