@@ -262,3 +262,17 @@ def test_own_colors_survive_more_strokes_of_the_same_classes(
     qtbot.waitUntil(lambda: run.running, timeout=5000)
     finish(run)
     np.testing.assert_allclose(run.layer.get_color(2)[:3], np.array([0x12, 0x34, 0x56]) / 255, atol=1e-3)
+
+
+def test_a_result_lies_on_top_but_below_its_strokes(viewer: ViewerModel, image: Image, finish: Wait) -> None:
+    strokes = strokes_over(viewer, image, FIRST, SECOND)
+    note = viewer.add_labels(np.zeros(image.data.shape[:2], np.uint8), name="something else")
+    painted = finish(run_over(image, viewer, scribbles=strokes)).layer
+    assert [*viewer.layers] == [image, painted, strokes, note]
+    plain = finish(run_over(image, viewer)).layer
+    assert [*viewer.layers] == [image, painted, strokes, note, plain]
+    taught = finish(run_over(image, viewer, scribbles=painted)).layer  # a result in place of strokes
+    assert viewer.layers[-1] is taught
+    viewer.layers.move(viewer.layers.index(strokes), 0)
+    assert viewer.layers[0] is strokes
+    assert finish(run_over(image, viewer, scribbles=strokes)).layer is viewer.layers[-1]

@@ -17,7 +17,7 @@ from napari_dfc.cancellation import NoResultYet
 from napari_dfc.devices import torch_is_loaded
 from napari_dfc.gui.background import Progress, Refusal, ViewerRun, in_background
 from napari_dfc.gui.colors import class_colors, class_names, hex_colors
-from napari_dfc.gui.layers import ImagePlane, add_over, finish_labels, new_labels_layer, show_labels
+from napari_dfc.gui.layers import METADATA_KEY, ImagePlane, finish_labels, new_labels_layer, show_labels
 from napari_dfc.gui.own_layer import OwnLayer, hide_earlier
 from napari_dfc.records import ALL_MADE
 from napari_dfc.settings import Settings
@@ -275,9 +275,21 @@ class LayerRun(ViewerRun):
             layer = new_labels_layer(plane, labels[part], name, colors=colors, metadata={})
             self.layers.append(layer)
             self._own.append(OwnLayer(layer, plane))
-            add_over(self.viewer, layer, plane.layer if len(self.inputs.planes) > 1 else None)
+            self.viewer.layers.insert(self._place_of(plane), layer)
         if selected:  # adding a layer selects it, and takes the brush away from who is painting
             self.viewer.layers.selection = selected
+
+    def _place_of(self, plane: ImagePlane) -> int:
+        """Where in the layer list a result belongs: on top, below its strokes; of several, right above its image."""
+        layers = self.viewer.layers
+        image = layers.index(plane.layer) if plane.layer in layers else len(layers) - 1
+        if len(self.inputs.planes) > 1:
+            return image + 1
+        strokes = self.inputs.each()[0].stroke_layer
+        if strokes is None or strokes not in layers or METADATA_KEY in strokes.metadata:  # which may be a result, too
+            return len(layers)
+        place = layers.index(strokes)
+        return place if place > image else len(layers)
 
     def _finish(self, result: Segmentation | Refusal | None) -> None:
         if not self.running or self._stopping or result is None:
