@@ -573,7 +573,8 @@ def test_two_docks_with_one_image_and_one_strokes_layer(viewer: ViewerModel, pic
     qtbot.waitUntil(lambda: runs[1]._run.stage.classes == (1, 2, 5), timeout=30_000)
     widgets[1].stop()
     assert not runs[0].running
-    assert [layer.name for layer in viewer.layers][2:] == ["cells segmentation", "cells segmentation [1]"]
+    results = ["cells segmentation", "cells segmentation [1]"]
+    assert [layer.name for layer in viewer.layers] == [image.name, *results, strokes.name]
     assert 5 not in runs[0].layer.data
     widgets[1].let_go()
 
