@@ -574,7 +574,7 @@ def test_two_docks_with_one_image_and_one_strokes_layer(viewer: ViewerModel, pic
     widgets[1].stop()
     assert not runs[0].running
     results = ["cells segmentation", "cells segmentation [1]"]
-    assert [layer.name for layer in viewer.layers] == [image.name, *results, strokes.name]
+    assert [layer.name for layer in viewer.layers] == ["cells", *results, strokes.name]
     assert 5 not in runs[0].layer.data
     widgets[1].let_go()
 
