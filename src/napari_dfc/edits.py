@@ -125,7 +125,7 @@ class Replacement:
             old, new = (self._by, number) if back else (number, self._by)
             members = np.unpackbits(bits, count=part.size).view(np.bool_).reshape(part.shape)
             members &= part == old
-            np.copyto(part, part.dtype.type(new), where=members)
+            part ^= members * part.dtype.type(old ^ new)  # a third of the time of a copy where they are
             exchanged[number] += int(np.count_nonzero(members))
         return exchanged
 
