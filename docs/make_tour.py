@@ -50,7 +50,7 @@ def main() -> None:
     until(lambda: not segment.running)
 
     segment.studio.next_spot()
-    until(lambda: "wrong label" in segment.status.value)
+    until(lambda: "least certain" in segment.status.value)
     shoot(viewer, "tour_5_uncertain_spot.png")
 
     result = segment.run.layer

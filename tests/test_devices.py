@@ -55,9 +55,11 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
         choose_device("cuda")
 
 
-def test_a_device_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("threads", "title"), [(1, "CPU: 1 thread"), (2, "CPU: 2 threads")])
+def test_a_device_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch, threads: int, title: str) -> None:
     pretend(monkeypatch, cuda=True, mps=False)
-    assert choose_device("cpu") == Device("cpu", f"CPU: {torch.get_num_threads()} threads", "as asked for")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert choose_device("cpu") == Device("cpu", title, "as asked for")
     assert as_torch_device(choose_device("cpu")) == torch.device("cpu")
 
 

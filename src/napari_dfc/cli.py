@@ -116,7 +116,7 @@ def segment(
     ] = None,
     strokes: Annotated[
         str,
-        typer.Option(help="Strokes as one word, as “Copy as command line” in napari gives them; in place of a file."),
+        typer.Option(help="Strokes as one word, as “Copy as command” in napari gives them; in place of a file."),
     ] = "",
     mask: Annotated[
         Optional[Path],  # noqa: UP045
@@ -124,7 +124,7 @@ def segment(
     ] = None,
     within: Annotated[
         str,
-        typer.Option(help="A region as one word, as “Copy as command line” in napari gives it; in place of a mask."),
+        typer.Option(help="A region as one word, as “Copy as command” in napari gives it; in place of a mask."),
     ] = "",
     stop_after: Annotated[
         Optional[int],  # noqa: UP045

@@ -373,4 +373,5 @@ def _title(name: str) -> str:
         return f"CUDA: {torch.cuda.get_device_name()}"
     if name == "mps":
         return "MPS: Apple graphics processor"
-    return f"CPU: {torch.get_num_threads()} threads"
+    number = torch.get_num_threads()
+    return f"CPU: {number} thread{'s' * (number != 1)}"

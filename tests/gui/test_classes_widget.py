@@ -16,6 +16,7 @@ from superqt.utils._qthreading import WorkerBase
 from napari_dfc.gui import classes_widget
 from napari_dfc.gui.class_table import AREA, NAME, PIXELS, SHARE, short
 from napari_dfc.gui.classes_widget import NO_LABELS, ClassesWidget
+from napari_dfc.gui.layers import METADATA_KEY
 from napari_dfc.gui.legend_table import COLOR
 from napari_dfc.gui.notes import noted
 
@@ -504,3 +505,22 @@ class TestWindow:
         viewer.add_labels(CELLS)
         viewer.window.add_dock_widget(ClassesWidget(viewer), name="Classes")
         viewer.close()
+
+
+def test_a_dock_that_opens_shows_the_result_and_not_the_strokes_in_hand(viewer: ViewerModel, qtbot: QtBot) -> None:
+    result = viewer.add_labels(CELLS.copy(), name="result", metadata={METADATA_KEY: {"format": 1}})
+    strokes = viewer.add_labels(np.zeros_like(CELLS), name="strokes")
+    assert viewer.layers.selection.active is strokes
+    dock = ClassesWidget(viewer)
+    qtbot.addWidget(dock.native)
+    assert dock.labels.value is result
+    other = viewer.add_labels(CELLS.copy(), name="other", metadata={METADATA_KEY: {"format": 1}})
+    assert dock.labels.value is result  # as chosen
+    viewer.layers.selection.active = result
+    second = ClassesWidget(viewer)
+    qtbot.addWidget(second.native)
+    assert second.labels.value is result
+    viewer.layers.selection.active = strokes
+    third = ClassesWidget(viewer)
+    qtbot.addWidget(third.native)
+    assert third.labels.value is other

@@ -240,6 +240,16 @@ def test_strokes_that_lie_elsewhere_are_refused(placement: dict[str, object]) ->
         aligned_index(Labels(np.ones((5, 7), np.uint8), **placement), plane)
 
 
+def test_strokes_over_another_plane_are_said_to_be_there() -> None:
+    stack = Image(np.zeros((4, 5, 7)), name="series")
+    strokes = new_scribbles_layer(image_plane(stack, (2,)), "strokes")
+    assert aligned_index(strokes, image_plane(stack, (2,))) == (0, slice(None), slice(None))
+    with pytest.raises(
+        ValueError, match="“strokes” lies over another plane of “series”; move the slider there, or add"
+    ):
+        aligned_index(strokes, image_plane(stack, (3,)))
+
+
 def test_further_images_are_found_at_the_same_place() -> None:
     first, second = placed(np.zeros((4, 5, 7))), placed(np.arange(140).reshape(4, 5, 7))
     index = aligned_index(second, image_plane(first, (3,)))

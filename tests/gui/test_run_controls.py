@@ -113,10 +113,12 @@ def test_copying_fills_the_clipboard_and_says_where_to_paste(widget: SegmentWidg
 
 
 def test_what_cannot_be_copied_as_a_command_is_said(widget: SegmentWidget, viewer: ViewerModel, finish: Wait) -> None:
-    viewer.add_image(np.random.default_rng(0).random((3, 40, 50)), name="stack")
+    first, second = (viewer.add_image(np.random.default_rng(seed).random((40, 50))) for seed in range(2))
+    widget.image.value = first
+    widget.others.value = [second]
     finish(widget.start())
     widget.controls.command.native.click()
-    assert "copy as Python, or save the plane" in widget.status.value
+    assert "takes one image file; copy as Python, or save the layers as one file" in widget.status.value
 
 
 def test_run_again_takes_the_selected_result(
@@ -145,9 +147,7 @@ def test_certainty_and_spots_by_their_buttons(
     widget.controls.certainty.native.click()
     qtbot.waitUntil(lambda: "cells certainty" in viewer.layers, timeout=10_000)
     widget.controls.spot.native.click()
-    qtbot.waitUntil(
-        lambda: "pixels in the yellow line may have a wrong label: paint what it is." in widget.status.value
-    )
+    qtbot.waitUntil(lambda: "Within the yellow line labels are least certain: paint what it is." in widget.status.value)
 
 
 def test_strokes_made_for_an_uncertain_spot_are_those_of_the_next_run(

@@ -286,3 +286,22 @@ def test_the_button_starts_and_stops(
     widget.image.value = viewer.add_image(planes[0])
     finish(widget.start())
     assert not button.visible
+
+
+def test_all_planes_hide_the_one_they_were_made_of_until_it_changes(
+    studio: Studio, viewer: ViewerModel, stack: Image, qtbot: QtBot, finish: Wait
+) -> None:
+    strokes = studio.new_scribbles(image_plane(stack, (1,)))
+    strokes.data[0, 4, 4:20], strokes.data[0, 50, 4:20] = 3, 7
+    run = finish(studio.segment(stack, strokes, settings=QUICK))
+    (layer,) = finish(studio.segment_all_planes()).layers.values()
+    assert layer.visible
+    assert not run.layer.visible  # it would darken its plane
+    strokes.data_setitem((np.zeros(9, int), np.full(9, 30), np.arange(30, 39)), 7)
+    qtbot.waitUntil(lambda: run.running, timeout=5000)
+    assert run.layer.visible
+    assert not layer.visible
+    finish(run)
+    other = finish(studio.segment(viewer.add_image(stack.data[0], name="alone", rgb=True), settings=QUICK))
+    assert other.layer.visible
+    assert run.layer.visible

@@ -413,9 +413,9 @@ def test_spots_are_searched_once_and_those_of_an_earlier_result_are_dropped(
     going_on.set()
     qtbot.waitUntil(lambda: bool(searched) and studio._searched is None, timeout=10_000)
     assert len(searched) == 1
-    assert not any("in the yellow line" in words for words in sayings[before:])
+    assert not any("Within the yellow line" in words for words in sayings[before:])
     studio.next_spot()
-    qtbot.waitUntil(lambda: any("in the yellow line" in words for words in sayings[before:]), timeout=10_000)
+    qtbot.waitUntil(lambda: any("Within the yellow line" in words for words in sayings[before:]), timeout=10_000)
 
 
 def test_names_of_groups_are_forgotten_where_numbers_become_painted_classes(

@@ -93,6 +93,7 @@ def test_without_strokes_it_says_what_the_classes_will_be(
 ) -> None:
     widget.references.tick(slides[0])
     assert "No strokes are chosen: the classes will be 3 groups." in widget.estimate.value
+    viewer.layers.selection.active = slides[0]
     layer = widget.add_scribbles()
     assert widget.references.chosen == [(slides[0], layer)]
     assert "nothing is painted" in widget.hint.value
@@ -316,3 +317,17 @@ def test_an_error_of_the_engine_is_said(
 
 def hex_of(color: np.ndarray) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in color[:3])
+
+
+def test_new_strokes_are_for_the_selected_image_which_is_ticked(
+    widget: TrainWidget, viewer: ViewerModel, slides: tuple[Image, Image]
+) -> None:
+    widget.references.tick(slides[1])
+    viewer.layers.selection.active = slides[0]
+    first = widget.add_scribbles()
+    assert widget.references.chosen == [(slides[0], first), (slides[1], None)]
+    assert first.name == "left strokes"
+    widget.references.tick(slides[0], False)
+    assert viewer.layers.selection.active is first  # no image: the first ticked one is meant
+    second = widget.add_scribbles()
+    assert widget.references.chosen == [(slides[1], second)]

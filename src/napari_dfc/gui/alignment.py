@@ -105,7 +105,11 @@ def _first_pixel(
     if plane.window is None:
         first[axes] = 0
     inside = all(0 <= first[axis] < lengths[axis] for axis in range(other.ndim) if axis not in axes)
-    if not inside or not np.allclose(found[:, axes], first[axes] + corners, atol=GRID_TOLERANCE):
+    fits = np.allclose(found[:, axes], first[axes] + corners, atol=GRID_TOLERANCE)
+    if fits and not inside and isinstance(other, Labels):
+        where = f"“{other.name}” lies over another plane of “{layer.name}”"
+        raise ValueError(f"{where}; move the slider there, or add a new strokes layer")
+    if not (fits and inside):
         raise ValueError(
             f"“{other.name}” does not lie over the displayed plane of “{layer.name}”, pixel on pixel"
             f"{_advice(other, plane)}"

@@ -26,7 +26,10 @@ BUTTONS = {
         "you paint afterwards give every pixel a class again.",
     ),
     "hide": ("Hide", "Make the chosen classes invisible, to see the image below. Nothing is lost."),
-    "lock": ("Lock", "The chosen classes are right as they are: merging and refining leave their pixels alone."),
+    "lock": (
+        "Lock",
+        "The chosen classes keep their pixels: merging and refining take none away. Others may still join them.",
+    ),
     "split": (
         "Split into objects",
         "Give every piece of the chosen class, such as every nucleus, a number of its own in a new layer, and measure "

@@ -18,7 +18,7 @@ from napari_dfc.gui.class_table import ClassTable
 from napari_dfc.gui.dialogs import ask_where_to_save_table
 from napari_dfc.gui.dock import LayerDock
 from napari_dfc.gui.form import labeled, stacked
-from napari_dfc.gui.layers import add_over
+from napari_dfc.gui.layers import METADATA_KEY, add_over
 from napari_dfc.gui.outcome import Outcome
 from napari_dfc.gui.pixel_grid import image_under
 
@@ -162,7 +162,7 @@ class ClassesWidget(LayerDock):
         self.each_plane.visible = outcome is not None and outcome.layer.ndim > 2
 
     def offer_layers(self) -> None:
-        """List the layers anew; where none was chosen, the active one is, or the topmost."""
+        """List the layers anew; where none was chosen, the active result is, or the topmost; else any."""
         layers, active = self.label_layers(), self._viewer.layers.selection.active
         for layer in self._outcomes.keys() - {*layers}:
             self._outcomes.pop(layer).let_go()
@@ -170,7 +170,8 @@ class ClassesWidget(LayerDock):
         with self.labels.changed.blocked():
             self.labels.reset_choices()
             if self._chosen_layer not in layers and layers:
-                self.labels.value = active if active in layers else layers[-1]
+                made = [layer for layer in layers if METADATA_KEY in layer.metadata] or layers
+                self.labels.value = active if active in made else made[-1]
         self.take_layer()
 
     def take_layer(self) -> None:

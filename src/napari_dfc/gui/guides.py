@@ -65,7 +65,9 @@ class Guides:
             shown.data, shown.visible = fresh.data, True
             return
         fresh.metadata = {GUIDE_KEY: True}
+        selected = list(self._viewer.layers.selection)
         add_over(self._viewer, fresh, result)
+        self._viewer.layers.selection = selected  # the brush stays in hand
         self._certainty = plane, ref(fresh)
 
     def show_outline(self, plane: ImagePlane, spot: Spot) -> None:

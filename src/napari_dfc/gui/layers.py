@@ -272,7 +272,7 @@ def begin_painting(viewer: ViewerModel, layer: Labels) -> None:
 
 def new_image_layer(plane: ImagePlane, values: NDArray[Any], name: str) -> Image:
     """An Image layer of values from 0 to 1, (H, W), over a plane."""
-    kind = {"contrast_limits": (0, 1), "colormap": "viridis", **placement(plane)}
+    kind = {"contrast_limits": (0, 1), "colormap": "gray", **placement(plane)}
     return Image(expand(plane, values), name=name, **kind)
 
 

@@ -19,6 +19,8 @@ from napari_dfc.gui.networks import networks_of
 from napari_dfc.gui.placement import level_data
 
 if TYPE_CHECKING:
+    from napari.layers import Labels
+
     from napari_dfc.gui.live_run import LiveRun
     from napari_dfc.model import Model
     from napari_dfc.segmentation import Run
@@ -83,6 +85,14 @@ class StackRun(ApplyRun):
         """Whether it fills all planes, rather than the whole of one."""
         return self.application.planes[0].everything
 
+    def give_way(self, part: Labels | None) -> None:
+        """The result that it was made of is another now: show that one again, and not what lies over it."""
+        if part is not self._part or part not in self.viewer.layers:
+            return
+        for layer in self.layers.values():
+            if layer in self.viewer.layers and layer.visible:
+                layer.visible, part.visible = False, True
+
     # ------------------------------------------------------------------ in the worker's thread
 
     def _steps(self) -> Generator[Progress, None, None]:
@@ -120,8 +130,9 @@ class StackRun(ApplyRun):
         return {**super()._record(done), "begins": {str(axis): index for axis, index in planes.plane.position.items()}}
 
     def _show(self, done: Done) -> None:
+        is_first = not self.layers
         super()._show(done)
-        if not self.is_of_stack and done.target in self.layers and self._part in self.viewer.layers:
+        if is_first and self.layers and self._part in self.viewer.layers:
             self._part.visible = False  # it would shine through what it is a part of
 
     def _call_off(self) -> None:

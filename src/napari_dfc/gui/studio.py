@@ -77,7 +77,7 @@ class Studio(Steering):
         self._searched: Segmentation | None = None  # for spots, just now
         self._kept: Segmentation | None = None
         self._guides = Guides(viewer)
-        self.changed.connect(self._hide_guides)
+        self.changed.connect(self._make_way)
 
     def _start(self, inputs: RunInputs, settings: Settings, scribbles: Labels | None) -> LiveRun:
         self.let_go()  # which keeps what the run before has made, among that run's results
@@ -165,11 +165,15 @@ class Studio(Steering):
         """Return to the result before the last strokes."""
         if self.can_undo:
             self._show(self._results.back())
+            self.said.emit(
+                "This is the result before the last strokes, which stay painted. Redo returns to the later one."
+            )
 
     def redo(self) -> None:
         """Take `undo` back."""
         if self.can_redo:
             self._show(self._results.on())
+            self.said.emit("This is the latest result." if not self.can_redo else "There is a later result yet: Redo.")
 
     def _keep(self, outcome: str) -> None:
         """A run has ended."""
@@ -274,12 +278,12 @@ class Studio(Steering):
         if layer is None or layer not in self.viewer.layers:
             layer = self.new_scribbles(plane)
         begin_painting(self.viewer, layer)
-        many = f"{len(self._spots)} more such spot{'s' * (len(self._spots) != 1)}."
+        many = f"{len(self._spots)} more spot{'s' * (len(self._spots) != 1)}."
         more = many if self._spots else "That was the last one."
         what = "paint what it is."
         if self.run.result is None or not records.has_painted_classes(self.run.result.record):
             what = f"painted classes take the place of the {self.run.settings.split_into}, so paint each that you want."
-        self.said.emit(f"About {spot.score:.0f} pixels in the yellow line may have a wrong label: {what} {more}")
+        self.said.emit(f"Within the yellow line labels are least certain: {what} {more}")
 
     def show_confidence(self) -> None:
         """Show in an image layer how far each pixel's label lies above the second: 0 a coin toss, 1 certain.
@@ -301,13 +305,16 @@ class Studio(Steering):
                 self.said.emit(f"Not found: {margin.reason}")
             elif plane.layer in self.viewer.layers and self._is_latest(result):
                 self._guides.show_certainty(plane, margin, run.layer)
+                self.said.emit("Certainty: bright where labels are certain, dark where they are not. Its eye hides it.")
 
         in_background(lambda: result.margin, show)
 
-    def _hide_guides(self) -> None:
-        """What shows where labels are uncertain is out of date as soon as they change."""
+    def _make_way(self) -> None:
+        """What shows where labels are uncertain is out of date as soon as they change; so is what lies over them."""
         if self.run is not None and (self.running or self.can_redo):
             self._guides.hide(self.run.inputs.plane.layer)
+            if self.stack_run is not None and not self.stack_run.running and self.running:
+                self.stack_run.give_way(self.run.layer)
 
     # ------------------------------------------------------------------ copy
 

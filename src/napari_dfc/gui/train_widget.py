@@ -123,12 +123,16 @@ class TrainWidget(Dock):
         return added
 
     def add_scribbles(self) -> Labels | None:
-        """Add an empty strokes layer over the selected image, or the first ticked one; None where there is none."""
+        """Add an empty strokes layer over the selected image, which is ticked, else the first ticked one; or None."""
         ticked = [image for image, _ in self.references.chosen]
         active = self._viewer.layers.selection.active
-        if active not in ticked and not ticked:
+        if active in self.image_layers():
+            image = active
+            self.references.tick(image)
+        elif ticked:
+            image = ticked[0]
+        else:
             return None
-        image = active if active in ticked else ticked[0]
         try:
             plane = displayed_plane(image, self._viewer.dims, self.channel_axis.value if image.ndim > 2 else None)
         except ValueError:  # the hint says why
