@@ -250,11 +250,28 @@ def test_a_plane_of_a_stack_is_segmented_as_it_would_be_alone(image: Path, out: 
     assert takes == [line for line in call("info", image).stdout.splitlines() if "takes" in line]
 
 
+def test_strokes_and_regions_of_a_stack_are_those_of_its_plane(image: Path, out: Path, tmp_path: Path) -> None:
+    plane = read_image(image).data
+    strokes, region = np.zeros((2, *plane.shape), np.uint8), np.ones((2, *plane.shape), np.uint8)
+    strokes[1, 3, 4:20], strokes[1, 20, 30:50], region[1, :, :3] = 1, 2, 0
+    few = ["--max-iterations", 4, "--n-channels", 8]
+    for name, data in {"image": np.stack([plane[::-1], plane]), "strokes": strokes, "region": region}.items():
+        tifffile.imwrite(tmp_path / f"{name}.tif", data, imagej=True, metadata={"axes": "ZYX"})
+        tifffile.imwrite(tmp_path / f"{name}_1.tif", data[1])
+    for end, named in {"": ["--plane", 1], "_1": []}.items():
+        files = ["--scribbles", tmp_path / f"strokes{end}.tif", "--mask", tmp_path / f"region{end}.tif"]
+        called = call("segment", tmp_path / f"image{end}.tif", *named, *files, "-o", out / f"labels{end}.tif", *few)
+        assert called.exit_code == 0, called.output
+    found, expected = read_labels(out / "labels.tif").labels, read_labels(out / "labels_1.tif").labels
+    np.testing.assert_array_equal(found, expected)
+    assert set(np.unique(found)) == {0, 1, 2}
+
+
 @pytest.mark.parametrize(
     ("plane", "words"),
     [
         ("3", "plane is 3; "),
-        ("0,0", "accepted is up to 2"),
+        ("0,0", "accepted is up to 2, counted from 0"),
         ("-1", "--plane is '-1'; accepted are indices counted from 0, such as 3, or 3,0 for two axes"),
         ("first", "--plane is 'first'"),
     ],
@@ -266,7 +283,7 @@ def test_a_plane_that_is_not_there_is_refused(out: Path, tmp_path: Path, plane: 
 
 
 def test_a_plane_of_a_single_image_is_refused(image: Path, out: Path) -> None:
-    assert_refused(call("segment", image, "--plane", 0, "-o", out / "a.tif"), "holds one plane alone; leave --plane 0")
+    assert_refused(call("segment", image, "--plane", 0, "-o", out / "a.tif"), "holds one plane alone, and no plane 0")
 
 
 def test_a_network_is_trained_on_planes_of_a_stack(image: Path, out: Path, tmp_path: Path) -> None:
@@ -282,6 +299,10 @@ def test_a_network_is_trained_on_planes_of_a_stack(image: Path, out: Path, tmp_p
     one, other = (dfc.load(out / f"{name}.dfc.safetensors") for name in "ab")
     np.testing.assert_array_equal(one.predict(plane).labels, other.predict(plane).labels)
     assert [reference["name"] for reference in one.references] == ["s.tif, plane 1", "s.tif, plane 0"]
+    mixed = ["--plane", 1, "--plane", "none"]
+    assert call("train", tmp_path / "s.tif", image, *mixed, *few, out / "d.dfc.safetensors").exit_code == 0
+    names_of = [reference["name"] for reference in dfc.load(out / "d.dfc.safetensors").references]
+    assert names_of == ["s.tif, plane 1", image.name]
     three = ["--plane", 0, "--plane", 0, "--plane", 1]
     refused = call("train", tmp_path / "s.tif", tmp_path / "s.tif", *three, *few, out / "c.dfc.safetensors")
     assert_refused(refused, "there are 3 --plane for 2 references; give one for all or for each")

@@ -122,9 +122,29 @@ def test_one_plane_is_read_with_the_axis_of_its_channels(tmp_path: Path) -> None
     assert other.channel_axis is None
 
 
-def test_the_one_plane_of_a_stack_needs_no_name(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.tif", PLANES[:1, :1, 0], ome=True, metadata={"axes": "TZYX"})
-    np.testing.assert_array_equal(read_plane(path).data, PLANES[0, 0, 0])
+def test_planes_that_a_file_calls_colors_have_places_too(tmp_path: Path) -> None:
+    """As napari's own writer saves three or four planes."""
+    path = written(tmp_path / "a.tif", PLANES[:3, 0, 0], photometric="rgb", planarconfig="separate")
+    assert read_plane(path).channel_axis == 0
+    file = read_plane(path, (2,))
+    np.testing.assert_array_equal(file.data, PLANES[2, 0, 0])
+    assert file.channel_axis is None
+    with pytest.raises(ValueError, match="holds one plane alone, and no plane 3"):
+        read_plane(path, (3,))
+
+
+def test_a_plane_that_is_not_named_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tif", PLANES, imagej=True, metadata={"axes": "TZCYX"})
+    with pytest.raises(
+        ValueError, match=r"plane is not given; .* holds 15 planes, along T and Z \(5,3\): .* up to 4,2"
+    ):
+        read_plane(path)
+
+
+def test_an_axis_of_channels_that_is_not_there_is_no_damage(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tif", PLANES[0, 0, 0])
+    with pytest.raises(ValueError, match=r"^channel_axis is 7; .* has the axes YX"):
+        open_image(path, channel_axis=7)
 
 
 def test_an_axis_of_channels_that_is_given_leaves_one_plane(tmp_path: Path) -> None:

@@ -165,8 +165,8 @@ def segment(
         try:
             with _one_line_errors():
                 file = _read(source, place, channel_axis)
-                painted = arrivals if scribbles is None else _read(scribbles).data
-                inside = region if mask is None else _plain(mask, "a region") != 0
+                painted = arrivals if scribbles is None else _labels(scribbles, place)
+                inside = region if mask is None else _plain(mask, "a region", place) != 0
                 run = _run(source.name, file.data, painted, file.channel_axis, settings, inside)
                 _finish(run, stop_after)
                 result = run.result() if label_count is None else run.result().with_count(label_count)
@@ -204,7 +204,7 @@ def train(
         Optional[list[str]],  # noqa: UP045
         typer.Option(
             help="Of time series or stacks the plane that is meant, counted from 0, such as 3; with several axes such "
-            "as 3,0. Once for all references, or once for each, in their order."
+            "as 3,0. Once for all references, or once for each, in their order, with 'none' for a single image."
         ),
     ] = None,
     preset: ChosenPreset = None,
@@ -226,18 +226,19 @@ def train(
             raise Refusal(f"the folder {out.parent} does not exist")
         if not overwrite:
             refuse_existing([out])
-        painted = None
-        if scribbles is not None:
-            if len(scribbles) != len(reference):
-                came, wanted = len(scribbles), len(reference)
-                raise Refusal(f"there are {came} --scribbles for {wanted} references; give one for each, or 'none'")
-            painted = [None if str(path) == "none" else _plain(path, "strokes") for path in scribbles]
-        places = [_place(each) for each in plane or [""]]
+        places = [() if each == "none" else _place(each) for each in plane or ["none"]]
         if len(places) not in (1, len(reference)):
             raise Refusal(
                 f"there are {len(places)} --plane for {len(reference)} references; give one for all or for each"
             )
         places = places * len(reference) if len(places) == 1 else places
+        painted = None
+        if scribbles is not None:
+            if len(scribbles) != len(reference):
+                came, wanted = len(scribbles), len(reference)
+                raise Refusal(f"there are {came} --scribbles for {wanted} references; give one for each, or 'none'")
+            named = zip(scribbles, places, strict=True)
+            painted = [None if str(path) == "none" else _plain(path, "strokes", place) for path, place in named]
         files = [_read(path, place, channel_axis) for path, place in zip(reference, places, strict=True)]
         axes = {file.channel_axis for file in files}
         if len(axes) > 1:
@@ -246,11 +247,10 @@ def train(
         _finish(run)
         sizes = {file.pixel_size for file in files}
         result = run.result()
-        sources = [path.name for path in reference]
-        if plane:
-            sources = [
-                f"{source}, plane {','.join(map(str, place))}" for source, place in zip(sources, places, strict=True)
-            ]
+        sources = [
+            f"{path.name}, plane {','.join(map(str, place))}" if place else path.name
+            for path, place in zip(reference, places, strict=True)
+        ]
         model = result.model(names).of_files(sources, sizes.pop() if len(sizes) == 1 else None)
         model.save(out, overwrite=overwrite)
         print(f"{out}: {model}" + (f"; {result.note}" if result.note else ""))
@@ -370,6 +370,7 @@ def export(
         Optional[Path],  # noqa: UP045
         typer.Option(help="An image to compare on, and to show in the package; by default a piece of a reference."),
     ] = None,
+    plane: PlaneOfStack = "",
     channel_axis: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(help="Axis of the image's channels, where the file doesn't say, counted from 0."),
@@ -396,7 +397,7 @@ def export(
             refuse_existing(exchange.files_of(out))
         exchange.checked_target(out, overwrite=overwrite)
         found = load(model)
-        file = None if image is None else _read(image, (), channel_axis)
+        file = None if image is None else _read(image, _place(plane), channel_axis)
         agreement = exchange.export(
             found,
             out,
@@ -509,9 +510,21 @@ def _place(word: str) -> tuple[int, ...]:
 
 def _read(path: Path, place: tuple[int, ...] = (), channel_axis: int | None = None) -> ImageFile:
     """An image, or a plane of a stack, with the axis of its channels as it is or is given."""
-    from napari_dfc.stacks import read_plane
+    from napari_dfc.stacks import StackFile, open_image, read_plane
 
+    if not place and isinstance(file := open_image(path, channel_axis), StackFile):
+        first = ",".join("0" * len(file.shape))
+        raise Refusal(f"{file}; choose one, counted from 0, such as --plane {first}")
     return read_plane(path, place, channel_axis)
+
+
+def _labels(path: Path, place: tuple[int, ...] = ()) -> Any:
+    """Labels of an image; of a stack of them those of the image's plane."""
+    from napari_dfc.files import read_image
+    from napari_dfc.stacks import StackFile, open_image, read_plane
+
+    is_stack = place and isinstance(open_image(path), StackFile)
+    return (read_plane(path, place) if is_stack else read_image(path)).data
 
 
 def _run(name: str, image: Any, scribbles: Any, channel_axis: int | None, settings: Settings, mask: Any = None) -> Run:
@@ -590,9 +603,9 @@ def _draw(image: Any, channel_axis: int | None, result: Segmentation, target: Pa
     write_picture(overlay_of(target), draw_overlay(plane, result.labels), overwrite=overwrite)
 
 
-def _plain(path: Path, what: str) -> Any:
+def _plain(path: Path, what: str, place: tuple[int, ...] = ()) -> Any:
     """A label image, (H, W)."""
-    found = _read(path).data
+    found = _labels(path, place)
     if found.ndim != 2:
         raise Refusal(
             f"{path} holds an array of shape {found.shape}; accepted for {what} is one channel of whole numbers, with "

@@ -49,6 +49,9 @@ class StackFile:
     pixel_size: tuple[float, float] | None = None
     data: NDArray[Any] | None = None
 
+    def __str__(self) -> str:
+        return f"{self.path} holds {self.n_planes} planes, along {' and '.join(self.axes)} ({_words(self.shape)})"
+
     @property
     def n_planes(self) -> int:
         """Of all axes together."""
@@ -122,10 +125,8 @@ def open_image(path: str | Path, channel_axis: int | None = None) -> ImageFile |
         axes = _animation_axes(file.data, channel_axis)
         return _stack(path, axes, file.data.shape, channel_axis, None, file.data) or file
     with can_be_read(path), tifffile.TiffFile(path) as tiff:
-        series = tiff.series[0]
-        size = pixel_size_of(tiff)
-        found = _stack(path, series.axes, series.shape, channel_axis, size)
-    return found or read_image(path)
+        axes, shape, size = tiff.series[0].axes, tiff.series[0].shape, pixel_size_of(tiff)
+    return _stack(path, axes, shape, channel_axis, size) or read_image(path)
 
 
 def read_plane(path: str | Path, place: tuple[int, ...] = (), channel_axis: int | None = None) -> ImageFile:
@@ -135,7 +136,8 @@ def read_plane(path: str | Path, place: tuple[int, ...] = (), channel_axis: int 
     ----------
     path : str or Path
     place : tuple of int
-        The plane's index along each axis that counts planes; left out of a file that holds one plane alone.
+        The plane's index along each axis that counts planes; left out of a file that holds one plane alone. Where a
+        file calls three or four planes colors, as napari writes them, a place means one of these.
     channel_axis : int, optional
         Among all axes of the file, where it does not say.
 
@@ -151,18 +153,17 @@ def read_plane(path: str | Path, place: tuple[int, ...] = (), channel_axis: int 
     """
     file = open_image(path, channel_axis)
     if isinstance(file, ImageFile):
+        if place and file.channel_axis == 0 and channel_axis is None and len(place) == 1 and place[0] < len(file.data):
+            return ImageFile(
+                file.data[place[0]], None, file.pixel_size
+            )  # three or four planes, which are called colors
         if place:
-            raise ValueError(f"{path} holds one plane alone; leave --plane {_words(place)} out")
+            raise ValueError(f"{path} holds one plane alone, and no plane {_words(place)}")
         return file if channel_axis is None else replace(file, channel_axis=channel_axis)
-    if not place and file.n_planes == 1:
-        place = (0,) * len(file.shape)
-    there = f"{path} holds {file.n_planes} planes, along {' and '.join(file.axes)} ({_words(file.shape)})"
-    if not place:
-        raise ValueError(f"{there}; choose one, counted from 0, such as --plane {_words((0,) * len(file.shape))}")
     fits = len(place) == len(file.shape)
     if not fits or not all(0 <= index < length for index, length in zip(place, file.shape, strict=True)):
         last = _words(tuple(length - 1 for length in file.shape))
-        raise ValueError(f"plane is {_words(place)}; {there}: accepted is up to {last}")
+        raise ValueError(f"plane is {_words(place) or 'not given'}; {file}: accepted is up to {last}, counted from 0")
     with file.reading() as read:
         return ImageFile(read(place), file.channel_axis, file.pixel_size)
 

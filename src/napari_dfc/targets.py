@@ -15,7 +15,31 @@ class Refusal(Exception):
 def targets_of(
     sources: list[Path], out: Path, inputs: dict[str, Path | None], *, overlay: bool, overwrite: bool
 ) -> list[Path]:
-    """The label file of every image, or a `Refusal` while nothing has been computed yet."""
+    """The label file of every image, found before anything is computed.
+
+    Parameters
+    ----------
+    sources : list of Path
+        The images.
+    out : Path
+        Of one image a .tif file, of several a folder that exists.
+    inputs : dict of str to Path or None
+        What else is read, by the name of its option; with one image only.
+    overlay : bool
+        Whether pictures are written beside the labels.
+    overwrite : bool
+        Whether earlier results may be replaced.
+
+    Returns
+    -------
+    list of Path
+        In the order of the images.
+
+    Raises
+    ------
+    Refusal
+        A file that cannot be written there, that is an input, or that is there already.
+    """
     further = {name: path for name, path in inputs.items() if path is not None}
     if len(sources) == 1:
         if out.is_dir():
@@ -26,8 +50,8 @@ def targets_of(
             raise Refusal(f"the folder {out.parent} does not exist")
         targets = [out]
     else:
-        for name in further:
-            raise Refusal(f"--{name} goes with one image; {len(sources)} came")
+        if further:
+            raise Refusal(f"--{next(iter(further))} goes with one image; {len(sources)} came")
         if not out.is_dir():
             raise Refusal(f"-o {out} is not a folder; accepted for several images is a folder that exists")
         targets = [out / f"{source.stem}_labels.tif" for source in sources]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from napari.layers import Image, Labels, Shapes
+from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
 
 import napari_dfc as dfc
@@ -71,6 +71,9 @@ def test_outline_follows_to_an_image_of_other_axes(viewer: ViewerModel) -> None:
     guides.show_outline(displayed_plane(deep, viewer.dims), SPOT)
     outlines = [layer for layer in viewer.layers if isinstance(layer, Shapes)]
     assert [(layer.ndim, layer.visible) for layer in outlines] == [(2, False), (3, True)]
+    guides.show_outline(displayed_plane(flat, viewer.dims), SPOT)
+    assert [layer for layer in viewer.layers if isinstance(layer, Shapes)] == outlines
+    assert [layer.visible for layer in outlines] == [True, False]
 
 
 def test_guides_are_hidden_once_labels_change_and_lie_below_the_strokes(
@@ -114,9 +117,42 @@ def test_guides_are_not_offered_as_images_channels_or_regions(
     guides.show_certainty(plane, np.zeros(plane.shape), None)
     guides.show_outline(plane, SPOT)
     strokes = viewer.add_labels(np.zeros(plane.shape, np.uint8))
-    assert isinstance(strokes, Labels)
     assert [*widget.image.choices] == [image]
     assert not widget.others.choices
     assert [*widget.within.choices][-1] is strokes
     assert viewer.layers["uncertain spot"] not in widget.within.choices
     widget._let_go()
+
+
+def test_certainty_moves_over_a_later_result_and_to_where_the_image_lies_now(
+    studio: Studio, image: Image, qtbot: QtBot, finish: Wait
+) -> None:
+    finish(studio.segment(image, settings=GROUPS))
+    studio.show_confidence()
+    qtbot.waitUntil(lambda: "cells certainty" in studio.viewer.layers, timeout=10_000)
+    certainty = studio.viewer.layers["cells certainty"]
+    later = finish(studio.segment(image, settings=GROUPS)).layer
+    assert not certainty.visible
+    image.translate = (5, 7)
+    studio.show_confidence()
+    qtbot.waitUntil(lambda: certainty.visible, timeout=10_000)
+    assert studio.viewer.layers.index(certainty) == studio.viewer.layers.index(later) + 1
+    np.testing.assert_array_equal(certainty.translate, (5, 7))
+
+
+def test_of_two_images_each_has_its_certainty_which_is_hidden_with_its_labels(
+    studio: Studio, image: Image, tissue: np.ndarray, qtbot: QtBot, finish: Wait
+) -> None:
+    other = studio.viewer.add_image(tissue, name="other")
+    for each in (image, other):
+        finish(studio.segment(each, settings=GROUPS))
+        studio.show_confidence()
+        qtbot.waitUntil(lambda each=each: f"{each.name} certainty" in studio.viewer.layers, timeout=10_000)
+    first, second = (studio.viewer.layers[f"{name} certainty"] for name in ("cells", "other"))
+    finish(studio.segment(image, settings=GROUPS))
+    assert (first.visible, second.visible) == (False, True)
+    studio.show_confidence()
+    qtbot.waitUntil(lambda: first.visible, timeout=10_000)
+    assert sum("certainty" in layer.name for layer in studio.viewer.layers) == 2
+    studio.show_count(next(count for count in studio.counts if count != studio.count))
+    assert not first.visible

@@ -295,13 +295,45 @@ def test_all_planes_hide_the_one_they_were_made_of_until_it_changes(
     strokes.data[0, 4, 4:20], strokes.data[0, 50, 4:20] = 3, 7
     run = finish(studio.segment(stack, strokes, settings=QUICK))
     (layer,) = finish(studio.segment_all_planes()).layers.values()
+    assert [*viewer.layers] == [stack, run.layer, layer, strokes]
     assert layer.visible
     assert not run.layer.visible  # it would darken its plane
     strokes.data_setitem((np.zeros(9, int), np.full(9, 30), np.arange(30, 39)), 7)
     qtbot.waitUntil(lambda: run.running, timeout=5000)
     assert run.layer.visible
     assert not layer.visible
+    layer.visible = True  # by somebody who wants to see it
+    studio.changed.emit()
+    assert layer.visible
     finish(run)
     other = finish(studio.segment(viewer.add_image(stack.data[0], name="alone", rgb=True), settings=QUICK))
     assert other.layer.visible
+    assert layer.visible  # of another image
+
+
+@pytest.mark.parametrize("gone", ["hidden", "deleted"])
+def test_the_one_plane_is_shown_again_whatever_became_of_all(
+    studio: Studio, viewer: ViewerModel, stack: Image, qtbot: QtBot, finish: Wait, gone: str
+) -> None:
+    strokes = studio.new_scribbles(image_plane(stack, (1,)))
+    strokes.data[0, 4, 4:20], strokes.data[0, 50, 4:20] = 3, 7
+    run = finish(studio.segment(stack, strokes, settings=QUICK))
+    (layer,) = finish(studio.segment_all_planes()).layers.values()
+    if gone == "hidden":
+        layer.visible = False
+    else:
+        viewer.layers.remove(layer)
+    strokes.data_setitem((np.zeros(9, int), np.full(9, 30), np.arange(30, 39)), 7)
+    qtbot.waitUntil(lambda: run.running, timeout=5000)
     assert run.layer.visible
+    finish(run)
+
+
+def test_a_new_run_is_seen_over_all_planes(studio: Studio, viewer: ViewerModel, stack: Image, finish: Wait) -> None:
+    strokes = studio.new_scribbles(image_plane(stack, (1,)))
+    strokes.data[0, 4, 4:20], strokes.data[0, 50, 4:20] = 3, 7
+    finish(studio.segment(stack, strokes, settings=QUICK))
+    (layer,) = finish(studio.segment_all_planes()).layers.values()
+    run = finish(studio.segment(stack, strokes, settings=QUICK))
+    assert viewer.layers.index(run.layer) > viewer.layers.index(layer)
+    assert (run.layer.visible, layer.visible) == (True, False)

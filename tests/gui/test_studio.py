@@ -334,6 +334,37 @@ def test_copied_command_of_a_plane_of_a_stack_with_channels(
     np.testing.assert_array_equal(read_labels("movie_labels.tif").labels, run.layer.data[0, 0, 0])
 
 
+def test_the_command_of_a_plane_across_the_file_s_is_refused(studio: Studio, finish: Wait) -> None:
+    image = studio.viewer.add_image(np.random.default_rng(0).random((40, 50, 60)), name="volume")
+    studio.viewer.dims.order = (1, 0, 2)
+    studio.viewer.dims.set_point(1, 7)
+    finish(studio.segment(image, settings=GROUPS))
+    with pytest.raises(ValueError, match="planes of rows and columns, the last axes of a file; copy as Python"):
+        studio.as_command()
+
+
+def test_undo_and_redo_say_which_result_is_shown(
+    studio: Studio, image: Image, sayings: list[str], qtbot: QtBot, finish: Wait
+) -> None:
+    strokes = strokes_over(studio, image, FIRST, SECOND)
+    run = finish(studio.segment(image, strokes, settings=GROUPS))
+    for stroke in (THIRD, (FIRST[0], 50, 40)):
+        paint(strokes, *stroke)
+        qtbot.waitUntil(lambda: run.running, timeout=5000)
+        finish(run)
+    for action, words in (
+        (studio.undo, "This is the result before the last strokes, which stay painted."),
+        (studio.undo, "This is the result before the last strokes, which stay painted."),
+        (studio.redo, "There is a later result yet"),
+        (studio.redo, "This is the latest result."),
+    ):
+        action()
+        assert sayings[-1].startswith(words)
+    run.layer.data = run.layer.data.copy()  # by somebody else
+    studio.undo()
+    assert sayings[-1].startswith("Not shown: the result's layer was changed by something else")
+
+
 def test_a_copied_command_names_the_axis_of_the_channels(studio: Studio, finish: Wait) -> None:
     image = studio.viewer.add_image(np.random.default_rng(0).random((2, 40, 50)), name="pair")
     finish(studio.segment(image, channel_axis=0, settings=GROUPS))

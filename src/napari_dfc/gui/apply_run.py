@@ -29,7 +29,7 @@ from napari_dfc.gui.layers import (
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
 
     from napari_dfc.model import Model, WhichStatistics
     from napari_dfc.result import Segmentation
@@ -256,10 +256,14 @@ class ApplyRun(ViewerRun):
             layer = new_labels_layer(done.plane, np.zeros(done.plane.shape, dtype), name, colors={}, metadata=metadata)
         name_classes(layer, legend)
         selected = list(self.viewer.layers.selection)
-        add_over(self.viewer, layer, planes.plane.layer if len(self.application.planes) > 1 else None)
+        add_over(self.viewer, layer, self._below(planes))
         if selected:  # adding a layer selects it, and takes the brush away from who is painting
             self.viewer.layers.selection = selected
         self.layers[done.target], self._arrays[done.target] = layer, layer.data
+
+    def _below(self, planes: LayerPlanes) -> Image | Labels | None:
+        """What a result comes right above; on top without."""
+        return planes.plane.layer if len(self.application.planes) > 1 else None
 
     def _is_displayed(self, plane: ImagePlane) -> bool:
         try:

@@ -88,4 +88,6 @@ def command_of(viewer: ViewerModel, layer: Labels | None) -> str:
     if "window" in source:
         record = records.in_whole(record, Window.of_list(source["window"]))
     place = [source["position"][axis] for axis in sorted(source["position"], key=int)]
+    if any(int(axis) > min(source["axes"]) for axis in source["position"]):
+        raise ValueError("the command line takes planes of rows and columns, the last axes of a file; copy as Python")
     return records.as_command(record, found or f"{name}.tif", f"{name}_labels.tif", source["channel_axis"], place)

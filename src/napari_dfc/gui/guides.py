@@ -37,7 +37,9 @@ def is_guide(layer: Layer) -> bool:
 
 
 class Guides:
-    """The layers of one viewer that show where a stroke would help; at most two, used again and again.
+    """The layers of one viewer that show where a stroke would help; each is used again and again.
+
+    There is one of certainty for each plane, and one outline for each number of axes.
 
     Parameters
     ----------
@@ -46,8 +48,8 @@ class Guides:
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
-        self._certainty: tuple[ImagePlane, ref[Image]] | None = None
-        self._outline: ref[Shapes] | None = None
+        self._certainties: list[tuple[ImagePlane, ref[Image]]] = []
+        self._outlines: dict[int, ref[Shapes]] = {}
 
     def show_certainty(self, plane: ImagePlane, margin: NDArray[Any], result: Labels | None) -> None:
         """Show margins, (H, W), right over a result, below what is painted; in the layer that this plane has already.
@@ -59,16 +61,23 @@ class Guides:
         result : napari.layers.Labels, or None
             Without it the layer comes on top.
         """
+        layers = self._viewer.layers
         fresh = new_image_layer(plane, margin, f"{plane.layer.name} certainty")
-        of, shown = (None, None) if self._certainty is None else (self._certainty[0], self._there(self._certainty[1]))
-        if of == plane and shown is not None and shown.data.shape == fresh.data.shape:
+        for shown in self._certainties_of(plane.layer):
+            shown.visible = False
+        shown = next((self._there(layer) for of, layer in self._certainties if of == plane), None)
+        if shown is not None and shown.data.shape == fresh.data.shape:
+            _place_over(shown, plane)
+            if result in layers:
+                layers.move(layers.index(shown), layers.index(result) + 1)
             shown.data, shown.visible = fresh.data, True
             return
         fresh.metadata = {GUIDE_KEY: True}
-        selected = list(self._viewer.layers.selection)
+        selected = list(layers.selection)
         add_over(self._viewer, fresh, result)
-        self._viewer.layers.selection = selected  # the brush stays in hand
-        self._certainty = plane, ref(fresh)
+        layers.selection = selected  # the brush stays in hand
+        self._certainties = [each for each in self._certainties if each[0] != plane and self._there(each[1])]
+        self._certainties.append((plane, ref(fresh)))
 
     def show_outline(self, plane: ImagePlane, spot: Spot) -> None:
         """Draw a line around a spot of a plane."""
@@ -77,30 +86,34 @@ class Guides:
             corners = np.tile(self._place(plane), (len(outline), 1))
             corners[:, list(plane.axes)] = outline
             lines.append(corners[:, plane.channel_axis == 0 :])
-        layer = None if self._outline is None else self._there(self._outline)
-        if layer is not None and layer.ndim != lines[0].shape[1]:
-            layer.visible, layer = False, None
+        ndim = lines[0].shape[1]
+        self.hide_outline()
+        layer = self._there(self._outlines[ndim]) if ndim in self._outlines else None
         if layer is None:
-            layer = Shapes(ndim=lines[0].shape[1], name="uncertain spot", metadata={GUIDE_KEY: True})
+            layer = Shapes(ndim=ndim, name="uncertain spot", metadata={GUIDE_KEY: True})
             self._viewer.add_layer(layer)
-            self._outline = ref(layer)
-        for name, value in placement(plane).items():
-            setattr(layer, name, value)
+            self._outlines[ndim] = ref(layer)
+        _place_over(layer, plane)
         layer.data = []
         width = max(spot.height, spot.width, LEAST_SPOT) * LINE_SHARE
         layer.add_paths(lines, edge_width=width, edge_color="yellow")
         layer.visible = True
 
-    def hide(self, image: Image | None = None) -> None:
-        """Hide what shows the way: labels of this image, or of any, are others now."""
-        if self._certainty is not None and image in (None, self._certainty[0].layer):
-            _hide(self._there(self._certainty[1]))
+    def hide(self, image: Image) -> None:
+        """Hide what shows the way: other labels of this image are shown now."""
+        for layer in self._certainties_of(image):
+            layer.visible = False
         self.hide_outline()
 
     def hide_outline(self) -> None:
         """There is no spot to look at any more."""
-        if self._outline is not None:
-            _hide(self._there(self._outline))
+        for each in self._outlines.values():
+            if (layer := self._there(each)) is not None:
+                layer.visible = False
+
+    def _certainties_of(self, image: Image) -> list[Image]:
+        found = (self._there(layer) for plane, layer in self._certainties if plane.layer is image)
+        return [layer for layer in found if layer is not None]
 
     def _there(self, layer: ref[_Guide]) -> _Guide | None:
         """A layer, where nobody has deleted it."""
@@ -116,6 +129,6 @@ class Guides:
         return place
 
 
-def _hide(layer: Layer | None) -> None:
-    if layer is not None:
-        layer.visible = False
+def _place_over(layer: Layer, plane: ImagePlane) -> None:
+    for name, value in placement(plane).items():
+        setattr(layer, name, value)

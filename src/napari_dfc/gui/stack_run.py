@@ -19,7 +19,7 @@ from napari_dfc.gui.networks import networks_of
 from napari_dfc.gui.placement import level_data
 
 if TYPE_CHECKING:
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
 
     from napari_dfc.gui.live_run import LiveRun
     from napari_dfc.model import Model
@@ -75,7 +75,7 @@ class StackRun(ApplyRun):
         self._make, self._to_teach, self._taught = run.result.model, run.to_teach, taught
         self._names = class_names(run.layer, numbers)
         self._colors = hex_colors({number: run.layer.get_color(number) for number in numbers})
-        self._part = run.layer
+        self._part, self._has_hidden = run.layer, False
         self._teacher: Run | None = None
         self._kept = False
         super().__init__(run.viewer, application)
@@ -85,13 +85,14 @@ class StackRun(ApplyRun):
         """Whether it fills all planes, rather than the whole of one."""
         return self.application.planes[0].everything
 
-    def give_way(self, part: Labels | None) -> None:
-        """The result that it was made of is another now: show that one again, and not what lies over it."""
-        if part is not self._part or part not in self.viewer.layers:
+    def give_way(self, run: LiveRun) -> None:
+        """A run begins or goes on: hide what lies over its image, and show what this has hidden, if it is the run's."""
+        if run.inputs.plane.layer is not self.application.planes[0].plane.layer:
             return
         for layer in self.layers.values():
-            if layer in self.viewer.layers and layer.visible:
-                layer.visible, part.visible = False, True
+            layer.visible = False
+        if self._has_hidden and run.layer is not None and run.layer is self._part:
+            run.layer.visible, self._has_hidden = True, False
 
     # ------------------------------------------------------------------ in the worker's thread
 
@@ -132,8 +133,11 @@ class StackRun(ApplyRun):
     def _show(self, done: Done) -> None:
         is_first = not self.layers
         super()._show(done)
-        if is_first and self.layers and self._part in self.viewer.layers:
-            self._part.visible = False  # it would shine through what it is a part of
+        if is_first and self.layers and self._part.visible:
+            self._part.visible, self._has_hidden = False, True  # it would shine through what it is a part of
+
+    def _below(self, planes: LayerPlanes) -> Image | Labels | None:
+        return self._part if self._part in self.viewer.layers else super()._below(planes)
 
     def _call_off(self) -> None:
         super()._call_off()

@@ -134,8 +134,8 @@ class Steering:
         Returns
         -------
         StackRun
-            Which fills a new layer, plane by plane; ``stop()`` ends it and keeps those that are finished. The network
-            is kept for “Apply a network”.
+            Which fills a new layer, plane by plane, and hides that of the one plane; ``stop()`` ends it and keeps those
+            that are finished. The network is kept for “Apply a network”.
 
         Raises
         ------

@@ -77,11 +77,13 @@ class Studio(Steering):
         self._searched: Segmentation | None = None  # for spots, just now
         self._kept: Segmentation | None = None
         self._guides = Guides(viewer)
+        self._was_running = False
         self.changed.connect(self._make_way)
 
     def _start(self, inputs: RunInputs, settings: Settings, scribbles: Labels | None) -> LiveRun:
         self.let_go()  # which keeps what the run before has made, among that run's results
         self._results, self._wanted_count, self._kept, self._spots = Results(), None, None, []
+        self._was_running = False
         return super()._start(inputs, settings, scribbles)
 
     # ------------------------------------------------------------------ run
@@ -145,6 +147,7 @@ class Studio(Steering):
         labels = result.history.at(count)
         with run.writing() as (layer, *_):
             show_labels(layer, run.inputs.plane, labels)
+        self._guides.hide(run.inputs.plane.layer)
         self._count = count
         kept = dict(layer.metadata.get(METADATA_KEY, {}))
         kept["result"] = {**kept.get("result", {}), "shown": None if count == result.n_labels else count}
@@ -164,16 +167,14 @@ class Studio(Steering):
     def undo(self) -> None:
         """Return to the result before the last strokes."""
         if self.can_undo:
-            self._show(self._results.back())
-            self.said.emit(
-                "This is the result before the last strokes, which stay painted. Redo returns to the later one."
-            )
+            words = "This is the result before the last strokes, which stay painted. Redo returns to the later one."
+            self._show(self._results.back(), words)
 
     def redo(self) -> None:
         """Take `undo` back."""
         if self.can_redo:
-            self._show(self._results.on())
-            self.said.emit("This is the latest result." if not self.can_redo else "There is a later result yet: Redo.")
+            later = self._results.on()
+            self._show(later, "There is a later result yet: Redo." if self.can_redo else "This is the latest result.")
 
     def _keep(self, outcome: str) -> None:
         """A run has ended."""
@@ -189,7 +190,7 @@ class Studio(Steering):
                 self.show_count(wanted)
         self.changed.emit()
 
-    def _show(self, earlier: EarlierResult) -> None:
+    def _show(self, earlier: EarlierResult, words: str) -> None:
         run = self.run
         assert run is not None
         colors, metadata = earlier.colors, earlier.metadata
@@ -201,6 +202,8 @@ class Studio(Steering):
         else:
             self._count = None if self.can_redo or run.result is None else run.result.n_labels
             self._spots = []
+            self._guides.hide(run.inputs.plane.layer)
+            self.said.emit(words)
         self.changed.emit()
 
     def _latest(self, purpose: str) -> tuple[LiveRun, Segmentation]:
@@ -288,7 +291,8 @@ class Studio(Steering):
     def show_confidence(self) -> None:
         """Show in an image layer how far each pixel's label lies above the second: 0 a coin toss, 1 certain.
 
-        A later result on the same plane is shown in the same layer; until then it is hidden, once labels change.
+        A later result on the same plane is shown in the same layer; until then it is hidden, once a run goes on or
+        other labels are chosen.
 
         Raises
         ------
@@ -311,10 +315,11 @@ class Studio(Steering):
 
     def _make_way(self) -> None:
         """What shows where labels are uncertain is out of date as soon as they change; so is what lies over them."""
-        if self.run is not None and (self.running or self.can_redo):
+        begins, self._was_running = self.running and not self._was_running, self.running
+        if begins and self.run is not None:
             self._guides.hide(self.run.inputs.plane.layer)
-            if self.stack_run is not None and not self.stack_run.running and self.running:
-                self.stack_run.give_way(self.run.layer)
+            if self.stack_run is not None:
+                self.stack_run.give_way(self.run)
 
     # ------------------------------------------------------------------ copy
 

@@ -128,7 +128,6 @@ class TrainWidget(Dock):
         active = self._viewer.layers.selection.active
         if active in self.image_layers():
             image = active
-            self.references.tick(image)
         elif ticked:
             image = ticked[0]
         else:
@@ -137,6 +136,7 @@ class TrainWidget(Dock):
             plane = displayed_plane(image, self._viewer.dims, self.channel_axis.value if image.ndim > 2 else None)
         except ValueError:  # the hint says why
             return None
+        self.references.tick(image)
         layer = new_scribbles_layer(plane, f"{image.name} strokes")
         add_over(self._viewer, layer, image)
         begin_painting(self._viewer, layer)
