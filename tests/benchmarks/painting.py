@@ -12,6 +12,10 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import mkdtemp
+
+os.environ["NAPARI_CONFIG"] = str(Path(mkdtemp(), "settings.yaml"))  # of a person who has changed and run nothing
 
 import napari
 import numpy as np
