@@ -366,7 +366,7 @@ def test_the_command_line_exports_and_refuses(painted: Model, tmp_path: Path, mo
     assert result.exit_code == 0, result.output
     assert "3 classes; 0 of 82944 compared pixels have another class than here; drawing to edges" in result.stdout
     assert "Trained by A. Person" in (tmp_path / "cells.onnx.md").read_text(encoding="utf-8")
-    assert_refused(call("export", kept, "-o", out), "--overwrite replaces it")
+    assert_refused(call("export", kept, "-o", out), "--overwrite replaces them")
     assert call("export", kept, "-o", out, "--overwrite").exit_code == 0
     assert call("export", kept, "-o", tmp_path / "cells.bioimageio.zip").exit_code == 0
     assert_refused(call("export", kept, "-o", tmp_path / "cells.zip"), "accepted are those that end in .onnx or")
