@@ -510,12 +510,13 @@ def _place(word: str) -> tuple[int, ...]:
 
 def _read(path: Path, place: tuple[int, ...] = (), channel_axis: int | None = None) -> ImageFile:
     """An image, or a plane of a stack, with the axis of its channels as it is or is given."""
-    from napari_dfc.stacks import StackFile, open_image, read_plane
+    from napari_dfc.stacks import StackFile, open_image, plane_of
 
-    if not place and isinstance(file := open_image(path, channel_axis), StackFile):
+    file = open_image(path, channel_axis)
+    if isinstance(file, StackFile) and not place:
         first = ",".join("0" * len(file.shape))
         raise Refusal(f"{file}; choose one, counted from 0, such as --plane {first}")
-    return read_plane(path, place, channel_axis)
+    return plane_of(path, file, place, channel_axis)
 
 
 def _labels(path: Path, place: tuple[int, ...] = ()) -> Any:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_dfc.files import TIFF_SUFFIXES, ImageFile, can_be_read, pixel_size_of, read_image
 
-__all__ = ["StackFile", "open_image", "read_plane"]
+__all__ = ["StackFile", "open_image", "plane_of", "read_plane"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +151,13 @@ def read_plane(path: str | Path, place: tuple[int, ...] = (), channel_axis: int 
     FileNotFoundError, ValueError
         As `read_image`; or no such plane, or none named where there are several.
     """
-    file = open_image(path, channel_axis)
+    return plane_of(path, open_image(path, channel_axis), place, channel_axis)
+
+
+def plane_of(
+    path: str | Path, file: ImageFile | StackFile, place: tuple[int, ...] = (), channel_axis: int | None = None
+) -> ImageFile:
+    """As `read_plane`, of a file that `open_image` has opened already."""
     if isinstance(file, ImageFile):
         if place and file.channel_axis == 0 and channel_axis is None and len(place) == 1 and place[0] < len(file.data):
             return ImageFile(
