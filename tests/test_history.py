@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 import napari_dfc as dfc
 from napari_dfc import history as module
-from napari_dfc.hierarchy import Hierarchy, merge_alike
+from napari_dfc.hierarchy import Hierarchy
 from napari_dfc.history import History, KeptMap, Recorder, history_of_maps, history_of_pieces
+from napari_dfc.merging import merge_alike
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration
 from napari_dfc.passes import Losses

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from napari_dfc import pieces
-from napari_dfc.basins import basins_of
+from napari_dfc.basins import Votes, basins_of
 from napari_dfc.contrast import contrast_of
-from napari_dfc.hierarchy import Hierarchy, merge_neighbors
+from napari_dfc.hierarchy import Hierarchy
 from napari_dfc.images import Plane, prepare
-from napari_dfc.pieces import KeptPieces, groups_of
+from napari_dfc.merging import consensus, merge_neighbors
+from napari_dfc.pieces import KeptPieces, groups_of, regions_of
 from napari_dfc.settings import Settings
 
 
@@ -33,6 +34,44 @@ def merged(plane: Plane) -> tuple[Hierarchy, np.ndarray]:
 def same_partition(one: np.ndarray, other: np.ndarray) -> float:
     """Share of pixels that are alike once each label of the one has the name of what it mostly covers."""
     return sum(np.bincount(other[one == number]).max() for number in np.unique(one)) / one.size
+
+
+def votes_on(plane: Plane, kinds: np.ndarray, n_maps: int) -> Votes:
+    """Label maps of which each takes a fifth of the pixels, others every time, for something else than they are."""
+    random = np.random.default_rng(0)
+    votes = Votes(basins_of(contrast_of(plane)))
+    for _ in range(n_maps):
+        votes.add(np.where(random.random(kinds.shape) < 0.2, random.integers(0, 3, kinds.shape), kinds), 3)
+    return votes
+
+
+def test_regions_of_few_label_maps_are_those_of_one_hierarchy() -> None:
+    plane, kinds = two_kinds_of_squares()
+    votes, contrast = votes_on(plane, kinds, 3), contrast_of(plane)
+    regions = regions_of(votes, votes.shares(), contrast)
+    alone = merge_neighbors(votes.basins, votes.shares(), contrast)
+    assert np.array_equal(regions.merges, alone.merges)
+    assert np.array_equal(regions.levels, alone.levels)
+
+
+def test_regions_of_many_label_maps_are_those_on_which_parts_of_them_agree() -> None:
+    plane, kinds = two_kinds_of_squares()
+    votes, contrast = votes_on(plane, kinds, 24), contrast_of(plane)
+    regions = regions_of(votes, votes.shares(), contrast)
+    assert same_partition(regions.cut_to(5), kinds) > 0.97  # the four squares and what is around them
+
+    n_half = (votes.basins.max() + 1) // 2
+    first = merge_neighbors(votes.basins, votes.shares(), contrast)
+    half = first.cut_to(n_half)
+    assert np.array_equal(regions.cut_to(n_half), half)
+    parts = []
+    for start in range(7):
+        part = Votes(votes.basins)
+        part._maps, part._variances = votes._maps[start::7], votes._variances[start::7]
+        parts.append(merge_neighbors(half, first.average(part.shares(), n_half), contrast))
+    agreed = consensus(parts)
+    for n_left in range(1, n_half + 1):
+        assert np.array_equal(regions.cut_to(n_left), agreed.cut_to(n_left))
 
 
 def test_groups_join_what_is_alike_by_brightness_where_votes_are_silent() -> None:

@@ -10,10 +10,11 @@ import torch
 from skimage.measure import label
 
 import napari_dfc as dfc
-from napari_dfc import hierarchy, segmentation
+from napari_dfc import merging, segmentation
 from napari_dfc.basins import basins_of
 from napari_dfc.contrast import contrast_of
 from napari_dfc.ensemble import predictor_for
+from napari_dfc.hierarchy import Hierarchy
 from napari_dfc.network import Network
 from napari_dfc.optimization import Optimization
 from napari_dfc.prediction import Picture
@@ -605,7 +606,7 @@ def test_regions_of_a_run_that_was_called_off_are_its_clusters() -> None:
 
 
 def test_regions_are_called_off_while_they_merge(monkeypatch) -> None:
-    monkeypatch.setattr(hierarchy, "MERGES_BETWEEN_QUESTIONS", 5)
+    monkeypatch.setattr(merging, "MERGES_BETWEEN_QUESTIONS", 5)
     run = Run(nuclei(), settings=dfc.Settings.from_preset(**REGIONS))
     for _ in run:
         pass
@@ -706,18 +707,18 @@ def test_fewer_groups_join_those_of_more_without_another_run() -> None:
 
 
 def test_groups_are_called_off_while_they_merge(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hierarchy, "MERGES_BETWEEN_QUESTIONS", 5)
+    monkeypatch.setattr(merging, "MERGES_BETWEEN_QUESTIONS", 5)
     run = Run(nuclei(), settings=dfc.Settings.from_preset(**GROUPS))
     for _ in run:
         pass
-    merge_neighbors = segmentation.merge_neighbors
+    regions_of = segmentation.regions_of
 
-    def merge_and_stop(*arguments: object) -> hierarchy.Hierarchy:
-        merged = merge_neighbors(*arguments)
+    def merge_and_stop(*arguments: object) -> Hierarchy:
+        merged = regions_of(*arguments)
         run.cancel()
         return merged
 
-    monkeypatch.setattr(segmentation, "merge_neighbors", merge_and_stop)
+    monkeypatch.setattr(segmentation, "regions_of", merge_and_stop)
     result = run.result()
     assert "stopped before there were groups" in result.note
     assert result.record["result"]["split_into"] == "clusters"

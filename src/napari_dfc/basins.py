@@ -114,7 +114,7 @@ class Votes:
         self._index = basins.ravel().astype(np.int64)
         self._n_basins = int(basins.max())
         self._maps: list[NDArray[np.float32]] = []  # each (S, q')
-        self._variance = 0.0
+        self._variances: list[float] = []
 
     def __len__(self) -> int:
         """Label maps so far."""
@@ -138,17 +138,26 @@ class Votes:
         counts = np.bincount(index, minlength=size).reshape(-1, n_clusters)[1:]  # (S, q)
         areas = counts.sum(0)
         total = max(int(areas.sum()), 1)
-        self._variance += 1 - float(((areas / total) ** 2).sum())
+        self._variances.append(1 - float(((areas / total) ** 2).sum()))
         counts = counts[:, areas > 0]
         self._maps.append((counts / np.maximum(counts.sum(1, keepdims=True), 1)).astype(np.float32))
 
-    def shares(self) -> NDArray[np.float32]:
-        """The share of every cluster in each basin, map beside map, (S, D); over the pixels of unit variance.
+    def shares(self, start: int = 0, step: int = 1) -> NDArray[np.float32]:
+        """The share of every cluster in each basin, map beside map; over the pixels of unit variance.
 
-        Where there are more than `N_COMPONENTS` columns, their first principal components over the pixels: distances
-        are what counts, and merging looks at millions of them.
+        Parameters
+        ----------
+        start, step : int
+            The first label map that counts, and how many further on the next one is.
+
+        Returns
+        -------
+        (S, D) ndarray of float32
+            Where there are more than `N_COMPONENTS` columns, their first principal components over the pixels:
+            distances are what counts, and merging looks at millions of them.
         """
-        shares = np.concatenate(self._maps, axis=1) / np.float32(np.sqrt(self._variance) or 1.0)
+        variance = sum(self._variances[start::step])
+        shares = np.concatenate(self._maps[start::step], axis=1) / np.float32(np.sqrt(variance) or 1.0)
         if shares.shape[1] <= N_COMPONENTS:
             return shares
         sizes = np.bincount(self._index, minlength=self._n_basins + 1)[1:].astype(np.float32)

@@ -1,28 +1,11 @@
-"""The order in which pieces of an image merge: neighbors into regions, or pieces that look alike into groups."""
+"""The order in which pieces of an image merge, and what is left of them at any level."""
 
 from __future__ import annotations
-
-import heapq
-import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dfc.cancellation import Cancelled
-
-__all__ = ["Hierarchy", "merge_alike", "merge_neighbors"]
-
-#: Merges, a few milliseconds of them, after which it is asked whether anybody still waits.
-MERGES_BETWEEN_QUESTIONS = 100
-
-#: Exponents of size and of contrast in the cost of a merge; the choice is measured in docs/benchmarks.md.
-SIZE_EXPONENT, CONTRAST_EXPONENT = 0.8, 2.0
-
-#: Growth of a region at which the costs with all its neighbors are computed anew. A background with thousands of
-#: neighbors takes in one speck after the other, and changes little by each.
-GROWTH = 1.02
+__all__ = ["Hierarchy"]
 
 
 class Hierarchy:
@@ -86,6 +69,56 @@ class Hierarchy:
             1 to the number of merged pieces; 0 where masked.
         """
         return self._numbered(self._after(self._n_made_to(n_left)))
+
+    def level_between(self, ones: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The level at which two pieces are one.
+
+        Parameters
+        ----------
+        ones, others : (P,) ndarray of int64
+            Pairs of pieces, counted from 0.
+
+        Returns
+        -------
+        (P,) ndarray of float64
+            Infinite where they never are, and 0 for a piece with itself.
+        """
+        into, when = np.arange(self._n_pieces), np.full(self._n_pieces, len(self.merges))
+        into[self.merges[:, 1]], when[self.merges[:, 1]] = self.merges[:, 0], np.arange(len(self.merges))
+        levels = np.append(self.levels, np.inf)
+        found = np.zeros(len(ones))
+        ones, others, left = ones.copy(), others.copy(), np.arange(len(ones))
+        while len(left := left[ones[left] != others[left]]):
+            # whichever is first to be part of another goes there; paths are short, as pieces join what is larger
+            swapped = when[ones[left]] > when[others[left]]
+            ones[left], others[left] = (
+                np.where(swapped, others[left], ones[left]),
+                np.where(swapped, ones[left], others[left]),
+            )
+            found[left] = levels[when[ones[left]]]
+            left = left[np.isfinite(found[left])]
+            ones[left] = into[ones[left]]
+        return found
+
+    def followed_by(self, later: Hierarchy) -> Hierarchy:
+        """The merges of this hierarchy, and then those of another that begins with what these leave.
+
+        Parameters
+        ----------
+        later : Hierarchy
+            Of pieces that are `cut` at the last of the levels.
+
+        Returns
+        -------
+        Hierarchy
+            Of the pieces of this one.
+        """
+        roots = np.setdiff1d(np.arange(self._n_pieces), self.merges[:, 1])
+        return Hierarchy(
+            self.pieces,
+            np.concatenate([self.merges, roots[later.merges]]),
+            np.concatenate([self.levels, later.levels]),
+        )
 
     def distinctness(self, level: float) -> NDArray[np.float32]:
         """How far each merged piece stands out from those it could merge with.
@@ -157,226 +190,3 @@ class Hierarchy:
 
     def _numbered(self, merged: NDArray[np.int64]) -> NDArray[np.int32]:
         return np.concatenate([[0], merged + 1]).astype(np.int32)[self.pieces]
-
-
-def merge_neighbors(
-    basins: NDArray[np.int32],
-    features: NDArray[np.float32],
-    contrast: NDArray[np.float32],
-    cancelled: Callable[[], bool] = lambda: False,
-) -> Hierarchy:
-    r"""Merge neighbors that differ little and have little contrast between them, until there are none.
-
-    Parameters
-    ----------
-    basins : (H, W) ndarray of int32
-        1 to their number, S; 0 where masked.
-    features : (S, D) ndarray of float32
-        Of every basin; the mean over a region stands for it.
-    contrast : (H, W) ndarray of float32
-        Of every pixel.
-    cancelled : callable, optional
-        Asked now and then; once it is true, `Cancelled` is raised.
-
-    Returns
-    -------
-    Hierarchy
-
-    Notes
-    -----
-    The next merge is always that of the two neighbors for which
-
-    .. math:: \left(\frac{n_a n_b}{n_a + n_b}\right)^{0.8} \lVert f_a - f_b \rVert^2 \frac{\bar g_{ab}^2}{l_{ab}}
-
-    is least: sizes :math:`n`, mean features :math:`f`, the boundary's length :math:`l` and its mean contrast
-    :math:`\bar g`. With exponents 1 and 0 this is the full :math:`\lambda`-schedule that merges regions by the
-    piecewise constant model of Mumford and Shah.
-
-    References
-    ----------
-    G. Koepfler, C. Lopez, J.-M. Morel, "A multiscale algorithm for image segmentation by variational method", SIAM
-    Journal on Numerical Analysis, 1994.
-
-    Examples
-    --------
-    >>> basins = np.array([[1, 1, 2, 2, 3, 3]], dtype=np.int32)
-    >>> hierarchy = merge_neighbors(basins, np.float32([[0], [0.1], [1]]), np.ones((1, 6), dtype=np.float32))
-    >>> hierarchy.cut(0.1).tolist()
-    [[1, 1, 1, 1, 2, 2]]
-    """
-    merges = []
-    for merge in _Merging(basins, features, contrast).run():
-        merges.append(merge)
-        if len(merges) % MERGES_BETWEEN_QUESTIONS == 0 and cancelled():
-            raise Cancelled
-    return _hierarchy(basins, merges)
-
-
-def merge_alike(
-    regions: NDArray[np.int32], features: NDArray[np.float32], cancelled: Callable[[], bool] = lambda: False
-) -> Hierarchy:
-    r"""Merge the regions that look most alike, wherever they lie, until one group is left.
-
-    Parameters
-    ----------
-    regions : (H, W) ndarray of int32
-        1 to their number, S; 0 where masked. It takes time with the square of S.
-    features : (S, D) ndarray of float32
-        Of every region; the mean over a group stands for it.
-    cancelled : callable, optional
-        Asked now and then; once it is true, `Cancelled` is raised.
-
-    Returns
-    -------
-    Hierarchy
-
-    Notes
-    -----
-    The next merge is always that of the two groups for which
-
-    .. math:: \frac{n_a n_b}{n_a + n_b} \lVert f_a - f_b \rVert^2
-
-    is least (Ward's criterion), over sizes :math:`n` in pixels and mean features :math:`f`. They are found by chains of
-    nearest neighbors, each group's nearest being the next link, until two are each other's nearest.
-
-    References
-    ----------
-    F. Murtagh, "A survey of recent advances in hierarchical clustering algorithms", The Computer Journal, 1983.
-
-    Examples
-    --------
-    >>> regions = np.array([[1, 2, 3, 4]], dtype=np.int32)
-    >>> hierarchy = merge_alike(regions, np.float32([[0], [5], [0.1], [5.2]]))
-    >>> hierarchy.cut_to(2).tolist()
-    [[1, 2, 1, 2]]
-    """
-    sizes = np.bincount(regions.ravel(), minlength=len(features) + 1)[1:].astype(np.float64)
-    means = features.astype(np.float64)
-    left = np.ones(len(features), dtype=bool)
-    merges: list[tuple[float, int, int]] = []
-    chain: list[int] = []
-    while len(merges) < len(features) - 1:
-        if not chain:
-            chain.append(int(left.argmax()))
-        here = chain[-1]
-        differences = means - means[here]
-        costs = sizes * sizes[here] / (sizes + sizes[here]) * np.einsum("ij,ij->i", differences, differences)
-        costs[~left] = costs[here] = np.inf
-        nearest = int(costs.argmin())
-        if len(chain) > 1 and costs[chain[-2]] <= costs[nearest]:  # among equals the one before, not in circles
-            nearest = chain[-2]
-            del chain[-2:]
-            share = sizes[nearest] / (sizes[here] + sizes[nearest])
-            means[here] += share * (means[nearest] - means[here])
-            sizes[here] += sizes[nearest]
-            left[nearest] = False
-            merges.append((float(costs[nearest]), here, nearest))
-            if len(merges) % MERGES_BETWEEN_QUESTIONS == 0 and cancelled():
-                raise Cancelled
-        else:
-            chain.append(nearest)
-    return _hierarchy(regions, sorted(merges, key=lambda merge: merge[0]))  # chains come upon them out of order
-
-
-def _hierarchy(pieces: NDArray[np.int32], merges: Sequence[tuple[float, int, int]]) -> Hierarchy:
-    pairs = np.array([pair for _, *pair in merges], dtype=np.int64).reshape(-1, 2)
-    return Hierarchy(pieces, pairs, np.array([cost for cost, _, _ in merges], dtype=np.float64))
-
-
-class _Merging:
-    """The merging itself: a heap with one entry for each boundary, its cost or a lower one that it had before.
-
-    Costs rise with almost every merge. A boundary whose cost has risen goes back into the heap only when it comes up.
-    """
-
-    def __init__(self, basins: NDArray[np.int32], features: NDArray[np.float32], contrast: NDArray[np.float32]) -> None:
-        n_regions = len(features)
-        self.sizes = np.bincount(basins.ravel(), minlength=n_regions + 1)[1:].astype(np.float64)
-        self.means = features.copy()
-        self.ones, self.others, self.lengths, self.sums = _boundaries(basins, contrast)
-        self.sizes_then = self.sizes.copy()  # when all boundaries of a region had their costs last
-        self.costs = [math.inf] * len(self.ones)  # of each boundary, as of now
-        self.entries = [math.inf] * len(self.ones)  # the same as the heap knows it; -1 once the boundary is gone
-        self.neighbors: list[dict[int, int]] = [{} for _ in range(n_regions)]  # of each, and the boundary with it
-        for boundary, (one, other) in enumerate(zip(self.ones.tolist(), self.others.tolist(), strict=True)):
-            self.neighbors[one][other] = self.neighbors[other][one] = boundary
-        self.heap: list[tuple[float, int]] = []
-        for start in range(0, len(self.ones), 4096):  # features of both sides of all boundaries would be too many
-            self._push(range(start, min(start + 4096, len(self.ones))))
-
-    def run(self) -> Iterator[tuple[float, int, int]]:
-        """The cost of every merge, and its two regions; the second is part of the first from then on."""
-        while self.heap:
-            cost, boundary = heapq.heappop(self.heap)
-            if self.entries[boundary] != cost:
-                continue
-            if self.costs[boundary] > cost:
-                self._enter(boundary)
-                continue
-            one, other = int(self.ones[boundary]), int(self.others[boundary])
-            if len(self.neighbors[one]) < len(self.neighbors[other]):
-                one, other = other, one
-            self._merge(one, other)
-            yield cost, one, other
-
-    def _merge(self, one: int, other: int) -> None:
-        share = self.sizes[other] / (self.sizes[one] + self.sizes[other])
-        self.means[one] += np.float32(share) * (self.means[other] - self.means[one])
-        self.sizes[one] += self.sizes[other]
-        self.entries[self.neighbors[one].pop(other)] = -1
-        moved = []
-        for further, boundary in self.neighbors[other].items():
-            if further == one:
-                continue
-            del self.neighbors[further][other]
-            known = self.neighbors[one].get(further)
-            if known is None:
-                self.neighbors[one][further] = self.neighbors[further][one] = known = boundary
-                self.ones[boundary], self.others[boundary] = one, further
-            else:
-                self.lengths[known] += self.lengths[boundary]
-                self.sums[known] += self.sums[boundary]
-                self.entries[boundary] = -1
-            moved.append(known)
-        self.neighbors[other] = {}
-        if self.sizes[one] > GROWTH * self.sizes_then[one]:
-            self.sizes_then[one] = self.sizes[one]
-            moved = list(self.neighbors[one].values())
-        if moved:
-            self._push(moved)
-
-    def _push(self, boundaries: Sequence[int]) -> None:
-        """Give boundaries their present cost."""
-        which = np.asarray(boundaries)
-        one, other, lengths = self.ones[which], self.others[which], self.lengths[which]
-        harmonic = self.sizes[one] * self.sizes[other] / (self.sizes[one] + self.sizes[other])
-        distances = ((self.means[one] - self.means[other]) ** 2).sum(1)
-        steepness = self.sums[which] / lengths
-        costs = harmonic**SIZE_EXPONENT * distances * steepness**CONTRAST_EXPONENT / lengths
-        for boundary, cost in zip(boundaries, costs.tolist(), strict=True):
-            self.costs[boundary] = cost
-            if cost < self.entries[boundary]:
-                self._enter(boundary)
-
-    def _enter(self, boundary: int) -> None:
-        self.entries[boundary] = cost = self.costs[boundary]
-        heapq.heappush(self.heap, (cost, boundary))
-
-
-def _boundaries(basins: NDArray[np.int32], contrast: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
-    """Of every pair of neighbors: both, counted from 0, the length of their boundary and its sum of contrasts."""
-    n_basins = int(basins.max()) + 1
-    pairs, weights = [], []
-    for here, there in (
-        ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
-        ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
-    ):
-        one, other = basins[here], basins[there]
-        apart = (one != other) & (one > 0) & (other > 0)
-        low, high = np.minimum(one, other)[apart].astype(np.int64), np.maximum(one, other)[apart].astype(np.int64)
-        pairs.append(low * n_basins + high)
-        weights.append(np.maximum(contrast[here], contrast[there])[apart])
-    keys, index = np.unique(np.concatenate(pairs), return_inverse=True)
-    lengths = np.bincount(index, minlength=len(keys)).astype(np.float64)
-    sums = np.bincount(index, np.concatenate(weights), minlength=len(keys)).astype(np.float64)
-    return keys // n_basins - 1, keys % n_basins - 1, lengths, sums

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,19 +12,67 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from napari_dfc.basins import means_over
-from napari_dfc.hierarchy import Hierarchy, merge_alike
+from napari_dfc.basins import Votes, means_over
+from napari_dfc.hierarchy import Hierarchy
 from napari_dfc.images import Plane
+from napari_dfc.merging import consensus, merge_alike, merge_neighbors
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.settings import Settings
 
-__all__ = ["REGION_LEVEL", "KeptPieces", "groups_of"]
+__all__ = ["REGION_LEVEL", "KeptPieces", "groups_of", "regions_of"]
 
 #: Level of a hierarchy at which it is cut for ``region_scale=1``; measured in docs/benchmarks.md.
 REGION_LEVEL = 0.032
 
+#: Label maps that make a hierarchy, at most; measured in docs/benchmarks.md, as are the next two.
+MOST_MAPS_APART = 4
+
+#: Share of the basins that is left when hierarchies go their own ways: before, all label maps together do as well.
+SHARE_APART = 0.5
+
+#: Pieces with which hierarchies go their own ways, at most: a thousand of them take a second.
+MOST_APART = 2500
+
 #: Regions that groups are made of, at most: finding groups takes time with their square.
 MOST_REGIONS = 1500
+
+
+def regions_of(
+    votes: Votes,
+    shares: NDArray[np.float32],
+    contrast: NDArray[np.float32],
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Hierarchy:
+    """The order in which neighboring basins merge into regions.
+
+    All label maps together make the first merges. Then they are dealt out, so that each part hears several networks and
+    several of their updates; every part makes a hierarchy of its own, and what follows is the consensus of these.
+
+    Parameters
+    ----------
+    votes : Votes
+    shares : (S, D) ndarray of float32
+        Those of all label maps.
+    contrast : (H, W) ndarray of float32
+        Of every pixel.
+    cancelled : callable, optional
+        Asked now and then; once it is true, `Cancelled` is raised.
+
+    Returns
+    -------
+    Hierarchy
+    """
+    n_hierarchies = len(votes) // MOST_MAPS_APART + 1
+    if n_hierarchies == 1:
+        return merge_neighbors(votes.basins, shares, contrast, cancelled)
+    n_apart = min(math.ceil(SHARE_APART * int(votes.basins.max())), MOST_APART)
+    first = merge_neighbors(votes.basins, shares, contrast, cancelled, n_left=n_apart)
+    pieces = first.cut_to(n_apart)
+    each = []
+    for start in range(n_hierarchies):
+        features = first.average(votes.shares(start, n_hierarchies), n_apart)
+        each.append(merge_neighbors(pieces, features, contrast, cancelled))
+    return first.followed_by(consensus(each, cancelled))
 
 
 def groups_of(

@@ -31,14 +31,13 @@ from napari_dfc.devices import (
     is_out_of_memory,
     release_memory,
 )
-from napari_dfc.hierarchy import merge_neighbors
 from napari_dfc.history import Recorder
 from napari_dfc.legend import Legend
 from napari_dfc.memory import Plan
 from napari_dfc.model import Model, model_of
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.optimization import Iteration
-from napari_dfc.pieces import KeptPieces, groups_of
+from napari_dfc.pieces import KeptPieces, groups_of, regions_of
 from napari_dfc.provenance import note_of, record_of
 from napari_dfc.records import ALL_MADE, pack_mask
 from napari_dfc.result import LOSS_NAMES, KeptResponse, Segmentation
@@ -467,7 +466,7 @@ class Run:
         if self._merged is None or self._merged[0] != len(self._votes):
             shares, cancelled = self._votes.shares(), self._cancelled.is_set
             try:
-                regions = merge_neighbors(self._votes.basins, shares, self._contrast, cancelled)
+                regions = regions_of(self._votes, shares, self._contrast, cancelled)
                 by_groups = self.settings.split_into == "groups"
                 groups = groups_of(regions, shares, self.plane, cancelled) if by_groups else None
             except Cancelled:
@@ -583,7 +582,7 @@ def segment(
     A small convolutional network is optimized on this image alone: pixels that look alike and lie side by side are
     drawn to the same label, again and again. The label maps of several networks decide which pieces of the image belong
     together: those that look alike (groups), or neighbors too (regions); with ``split_into="clusters"`` the last label
-    map of one network is the result. See `napari_dfc.basins` and `napari_dfc.hierarchy`.
+    map of one network is the result. See `napari_dfc.basins` and `napari_dfc.merging`.
 
     Parameters
     ----------

@@ -19,8 +19,7 @@ import napari_dfc as dfc
 from bench import Results, machine, parser, table, torch
 from napari_dfc.basins import Votes, basins_of
 from napari_dfc.contrast import contrast_of
-from napari_dfc.hierarchy import merge_neighbors
-from napari_dfc.pieces import REGION_LEVEL
+from napari_dfc.pieces import REGION_LEVEL, regions_of
 from napari_dfc.segmentation import Run
 from photographs import DEFAULT_ROOT, MODES, Photograph, bsd500, score
 
@@ -47,7 +46,7 @@ def measured(photograph: Photograph, engine: dict[str, object]) -> dict[str, dic
                 first = 1 + network * max(ITERATIONS)
                 for clusters in maps[first : first + n_iterations]:
                     votes.add(clusters, run.n_clusters)
-            labels = merge_neighbors(votes.basins, votes.shares(), contrast).cut(REGION_LEVEL)
+            labels = regions_of(votes, votes.shares(), contrast).cut(REGION_LEVEL)
             seconds = time.perf_counter() - began + each * n_networks * (n_iterations + 1)
             found[f"{n_networks} networks, {n_iterations}"] = {
                 **score(labels, photograph.annotations),

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from skimage.measure import label
 
-from napari_dfc import hierarchy as merging
+from napari_dfc import merging
 from napari_dfc.cancellation import Cancelled
-from napari_dfc.hierarchy import Hierarchy, merge_alike, merge_neighbors
+from napari_dfc.hierarchy import Hierarchy
+from napari_dfc.merging import consensus, merge_alike, merge_neighbors
 
 
 def pieces_and_features(seed: int, side: int = 7, n_pieces: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -101,6 +102,103 @@ def test_masked_pixels_stay_without_a_region() -> None:
     pieces = np.array([[1, 0, 2]], dtype=np.int32)
     hierarchy = merge_neighbors(pieces, np.float32([[0], [0]]), np.ones((1, 3), dtype=np.float32))
     assert hierarchy.cut(9.0).tolist() == [[1, 0, 2]]
+
+
+def test_merging_ends_at_as_many_regions_as_are_to_be_left() -> None:
+    pieces, features, contrast = pieces_and_features(3)
+    whole = merge_neighbors(pieces, features, contrast)
+    for n_left in (1, 4, pieces.max(), pieces.max() + 5):
+        ended = merge_neighbors(pieces, features, contrast, n_left=n_left)
+        assert len(ended.merges) == max(pieces.max() - n_left, 0)
+        assert np.array_equal(ended.levels, whole.levels[: len(ended.merges)])
+        assert np.array_equal(ended.merges, whole.merges[: len(ended.merges)])
+
+
+def together_at(hierarchy: Hierarchy, one: int, other: int) -> float:
+    """The lowest level whose cut has two pieces, counted from 1, in one region; cut for every level there is."""
+    for level in (0.0, *hierarchy.levels):
+        regions = hierarchy.cut(level)
+        if regions[hierarchy.pieces == one][0] == regions[hierarchy.pieces == other][0]:
+            return level
+    return np.inf
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_pieces_are_one_from_the_level_whose_cut_says_so(seed: int) -> None:
+    pieces, features, contrast = pieces_and_features(seed)
+    if seed == 3:  # two parts that have no common border
+        pieces[3] = 0
+        pieces = label(pieces, connectivity=1).astype(np.int32)
+        features = np.random.default_rng(seed).normal(size=(pieces.max(), 2)).astype(np.float32)
+    hierarchy = merge_neighbors(pieces, features, contrast)
+    ones, others = (each.ravel() for each in np.indices((pieces.max(), pieces.max())))
+    expected = [together_at(hierarchy, one + 1, other + 1) for one, other in zip(ones, others, strict=True)]
+    assert hierarchy.level_between(ones, others).tolist() == expected
+    assert np.isinf(expected).any() == (seed == 3)
+
+
+def strength_between(regions: np.ndarray, pieces: np.ndarray, hierarchies: list[Hierarchy]) -> tuple[float, int, int]:
+    """The two regions with the weakest boundary, from the geometric mean of the levels at each pair of pixels."""
+    found: dict[tuple[int, int], list[float]] = {}
+    for here, there in (
+        ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
+        ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
+    ):
+        beside = (each.ravel() for each in (regions[here], regions[there], pieces[here], pieces[there]))
+        for one, other, a, b in zip(*beside, strict=True):
+            if one != other:
+                levels = [together_at(each, a, b) for each in hierarchies]
+                found.setdefault((min(one, other), max(one, other)), []).append(np.prod(levels) ** (1 / len(levels)))
+    return min((float(np.mean(strengths)), *pair) for pair, strengths in found.items())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_consensus_merges_across_the_weakest_boundary_of_all(seed: int) -> None:
+    pieces, _, contrast = pieces_and_features(seed)
+    random = np.random.default_rng(seed)
+    hierarchies = [
+        merge_neighbors(pieces, random.normal(size=(pieces.max(), 2)).astype(np.float32), contrast) for _ in range(3)
+    ]
+    agreed = consensus(hierarchies)
+    joined, level = pieces.copy(), 0.0
+    for (one, other), expected in zip(agreed.merges + 1, agreed.levels, strict=True):
+        strength, first, second = strength_between(joined, pieces, hierarchies)
+        level = max(level, strength)
+        assert {one, other} == {first, second}
+        assert expected == pytest.approx(level)
+        joined[joined == other] = one
+    assert len(np.unique(joined)) == 1
+
+
+@given(seed=st.integers(0, 100))
+def test_the_consensus_of_one_opinion_is_that_opinion(seed: int) -> None:
+    hierarchy = merge_neighbors(*pieces_and_features(seed))
+    agreed = consensus([hierarchy, hierarchy])
+    assert agreed.levels == pytest.approx(np.maximum(hierarchy.levels, merging.LEAST_LEVEL))
+    for level in hierarchy.levels[hierarchy.levels > merging.LEAST_LEVEL] * (1 + 1e-9):  # logarithms are rounded
+        ours, theirs = agreed.cut(level), hierarchy.cut(level)
+        pairs = {(a, b) for a, b in zip(ours.ravel(), theirs.ravel(), strict=True)}
+        assert ours.max() == theirs.max() == len(pairs)
+
+
+def test_one_hierarchy_that_merges_for_nothing_is_not_heard_alone() -> None:
+    pieces = np.array([[1, 2, 3]], dtype=np.int32)
+    for_nothing = Hierarchy(pieces, np.array([[0, 1], [0, 2]]), np.array([0.0, 1.0]))
+    other = Hierarchy(pieces, np.array([[1, 2], [1, 0]]), np.array([0.01, 0.5]))
+    least = merging.LEAST_LEVEL
+    assert consensus([for_nothing, other]).levels == pytest.approx([(least * 0.5) ** 0.5, 0.1])
+
+
+def test_what_follows_merges_the_pieces_that_were_left() -> None:
+    pieces, features, contrast = pieces_and_features(5)
+    whole = merge_neighbors(pieces, features, contrast)
+    first = merge_neighbors(pieces, features, contrast, n_left=5)
+    then = merge_neighbors(first.cut_to(5), first.average(features, 5), contrast)
+    both = first.followed_by(then)
+    assert both.pieces is first.pieces
+    assert both.levels == pytest.approx(whole.levels, rel=1e-4)
+    for n_left in range(1, pieces.max() + 1):
+        assert np.array_equal(both.cut_to(n_left), whole.cut_to(n_left))
 
 
 def test_what_looks_alike_merges_in_the_order_of_scipys_ward_linkage() -> None:
