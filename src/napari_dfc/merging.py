@@ -120,7 +120,7 @@ def consensus(hierarchies: Sequence[Hierarchy], cancelled: Callable[[], bool] = 
     [2.828, 3.0]
     """
     pieces = hierarchies[0].pieces
-    ones, others, lengths, _ = _boundaries(pieces, np.zeros(pieces.shape, dtype=np.float32))
+    ones, others, lengths, _ = _boundaries(pieces, np.broadcast_to(np.float32(0), pieces.shape))
     logarithms = np.zeros(len(ones))
     for hierarchy in hierarchies:
         logarithms += np.log(np.maximum(hierarchy.level_between(ones, others), LEAST_LEVEL))

@@ -68,11 +68,11 @@ def regions_of(
     n_apart = min(math.ceil(SHARE_APART * int(votes.basins.max())), MOST_APART)
     first = merge_neighbors(votes.basins, shares, contrast, cancelled, n_left=n_apart)
     pieces = first.cut_to(n_apart)
-    each = []
+    parts = []
     for start in range(n_hierarchies):
         features = first.average(votes.shares(start, n_hierarchies), n_apart)
-        each.append(merge_neighbors(pieces, features, contrast, cancelled))
-    return first.followed_by(consensus(each, cancelled))
+        parts.append(merge_neighbors(pieces, features, contrast, cancelled))
+    return first.followed_by(consensus(parts, cancelled))
 
 
 def groups_of(
