@@ -69,6 +69,18 @@ def test_votes_keep_their_distances_in_principal_components() -> None:
     assert np.linalg.norm(shares[:, None] - shares[None], axis=-1) == pytest.approx(expected, abs=1e-5)
 
 
+def test_some_of_the_label_maps_have_the_shares_that_they_would_have_alone() -> None:
+    random = np.random.default_rng(0)
+    pieces = np.arange(1, 41, dtype=np.int32).reshape(4, 10).repeat(3, axis=0)
+    votes, alone = Votes(pieces), Votes(pieces)
+    for index in range(7):
+        clusters = random.integers(0, 2 + index, pieces.shape)
+        votes.add(clusters, 2 + index)
+        if index in (1, 4):
+            alone.add(clusters, 2 + index)
+    assert np.array_equal(votes.shares(1, 3), alone.shares())
+
+
 def test_votes_of_unknown_pixels_do_not_count() -> None:
     votes = Votes(np.array([[0, 1, 1, 2, 2]], dtype=np.int32))
     votes.add(np.array([[1, 0, 1, 1, 1]]), 2, known=np.array([[False, True, False, True, True]]))

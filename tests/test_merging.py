@@ -11,6 +11,7 @@ from napari_dfc import merging
 from napari_dfc.cancellation import Cancelled
 from napari_dfc.hierarchy import Hierarchy
 from napari_dfc.merging import consensus, merge_alike, merge_neighbors
+from plain_hierarchy import together_at
 
 
 def pieces_and_features(seed: int, side: int = 7, n_pieces: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -90,14 +91,6 @@ def test_merging_ends_once_nobody_waits() -> None:
         merge_neighbors(pieces, features, np.ones((20, 20), dtype=np.float32), lambda: True)
 
 
-def test_distinctness_compares_with_the_next_merge_of_the_region() -> None:
-    pieces = np.array([[1, 1, 2, 2, 0, 3, 3]], dtype=np.int32)
-    hierarchy = merge_neighbors(pieces, np.float32([[0], [2], [5]]), np.ones((1, 7), dtype=np.float32))
-    assert hierarchy.levels.tolist() == [4.0]  # 1 ** 0.8 * 2 ** 2; the third has no neighbor
-    assert hierarchy.distinctness(1.0)[0].tolist() == pytest.approx([0.75] * 4 + [np.nan] + [1.0] * 2, nan_ok=True)
-    assert hierarchy.distinctness(4.0)[0, 0] == 1.0
-
-
 def test_masked_pixels_stay_without_a_region() -> None:
     pieces = np.array([[1, 0, 2]], dtype=np.int32)
     hierarchy = merge_neighbors(pieces, np.float32([[0], [0]]), np.ones((1, 3), dtype=np.float32))
@@ -112,29 +105,6 @@ def test_merging_ends_at_as_many_regions_as_are_to_be_left() -> None:
         assert len(ended.merges) == max(pieces.max() - n_left, 0)
         assert np.array_equal(ended.levels, whole.levels[: len(ended.merges)])
         assert np.array_equal(ended.merges, whole.merges[: len(ended.merges)])
-
-
-def together_at(hierarchy: Hierarchy, one: int, other: int) -> float:
-    """The lowest level whose cut has two pieces, counted from 1, in one region; cut for every level there is."""
-    for level in (0.0, *hierarchy.levels):
-        regions = hierarchy.cut(level)
-        if regions[hierarchy.pieces == one][0] == regions[hierarchy.pieces == other][0]:
-            return level
-    return np.inf
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_two_pieces_are_one_from_the_level_whose_cut_says_so(seed: int) -> None:
-    pieces, features, contrast = pieces_and_features(seed)
-    if seed == 3:  # two parts that have no common border
-        pieces[3] = 0
-        pieces = label(pieces, connectivity=1).astype(np.int32)
-        features = np.random.default_rng(seed).normal(size=(pieces.max(), 2)).astype(np.float32)
-    hierarchy = merge_neighbors(pieces, features, contrast)
-    ones, others = (each.ravel() for each in np.indices((pieces.max(), pieces.max())))
-    expected = [together_at(hierarchy, one + 1, other + 1) for one, other in zip(ones, others, strict=True)]
-    assert hierarchy.level_between(ones, others).tolist() == expected
-    assert np.isinf(expected).any() == (seed == 3)
 
 
 def strength_between(regions: np.ndarray, pieces: np.ndarray, hierarchies: list[Hierarchy]) -> tuple[float, int, int]:
@@ -189,16 +159,18 @@ def test_one_hierarchy_that_merges_for_nothing_is_not_heard_alone() -> None:
     assert consensus([for_nothing, other]).levels == pytest.approx([(least * 0.5) ** 0.5, 0.1])
 
 
-def test_what_follows_merges_the_pieces_that_were_left() -> None:
-    pieces, features, contrast = pieces_and_features(5)
-    whole = merge_neighbors(pieces, features, contrast)
-    first = merge_neighbors(pieces, features, contrast, n_left=5)
-    then = merge_neighbors(first.cut_to(5), first.average(features, 5), contrast)
-    both = first.followed_by(then)
-    assert both.pieces is first.pieces
-    assert both.levels == pytest.approx(whole.levels, rel=1e-4)
-    for n_left in range(1, pieces.max() + 1):
-        assert np.array_equal(both.cut_to(n_left), whole.cut_to(n_left))
+def test_what_all_merge_for_nothing_merges_for_nothing() -> None:
+    pieces = np.arange(1, 13, dtype=np.int32).reshape(3, 4)
+    for_nothing = merge_neighbors(pieces, np.zeros((12, 1), dtype=np.float32), np.ones((3, 4), dtype=np.float32))
+    assert consensus([for_nothing, for_nothing]).levels.tolist() == [0.0] * 11
+
+
+def test_finding_a_consensus_ends_once_nobody_waits() -> None:
+    pieces = np.arange(1, 401, dtype=np.int32).reshape(20, 20)
+    features = np.random.default_rng(0).random((400, 2), dtype=np.float32)
+    hierarchy = merge_neighbors(pieces, features, np.ones((20, 20), dtype=np.float32))
+    with pytest.raises(Cancelled):
+        consensus([hierarchy], lambda: True)
 
 
 def test_what_looks_alike_merges_in_the_order_of_scipys_ward_linkage() -> None:
@@ -237,13 +209,6 @@ def test_groups_are_no_more_than_there_are_regions_and_no_fewer_than_one() -> No
     assert hierarchy.cut_to(5).tolist() == [[1, 0, 2]]
     assert hierarchy.cut_to(1).tolist() == [[1, 0, 1]]
     assert merge_alike(np.ones((2, 2), dtype=np.int32), np.float32([[0]])).cut_to(3).tolist() == [[1, 1], [1, 1]]
-
-
-def test_averages_weigh_pieces_by_their_pixels() -> None:
-    hierarchy = Hierarchy(np.array([[1, 1, 1, 2, 3]], dtype=np.int32), np.array([[0, 1], [0, 2]]), np.array([1.0, 2.0]))
-    features = np.float32([[0], [4], [9]])
-    assert hierarchy.average(features, 2).tolist() == [[1.0], [9.0]]
-    assert hierarchy.average(features, 3).tolist() == features.tolist()
 
 
 def test_merging_into_groups_ends_once_nobody_waits() -> None:

@@ -1,10 +1,13 @@
 """Regions and groups of a kept run, on an image whose pieces are known."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from napari_dfc import pieces
+from napari_dfc import merging, pieces
 from napari_dfc.basins import Votes, basins_of
+from napari_dfc.cancellation import Cancelled
 from napari_dfc.contrast import contrast_of
 from napari_dfc.hierarchy import Hierarchy
 from napari_dfc.images import Plane, prepare
@@ -45,7 +48,7 @@ def votes_on(plane: Plane, kinds: np.ndarray, n_maps: int) -> Votes:
     return votes
 
 
-def test_regions_of_few_label_maps_are_those_of_one_hierarchy() -> None:
+def test_regions_of_three_label_maps_are_those_of_one_hierarchy() -> None:
     plane, kinds = two_kinds_of_squares()
     votes, contrast = votes_on(plane, kinds, 3), contrast_of(plane)
     regions = regions_of(votes, votes.shares(), contrast)
@@ -54,24 +57,78 @@ def test_regions_of_few_label_maps_are_those_of_one_hierarchy() -> None:
     assert np.array_equal(regions.levels, alone.levels)
 
 
-def test_regions_of_many_label_maps_are_those_on_which_parts_of_them_agree() -> None:
+def test_regions_of_many_label_maps_are_what_can_be_seen() -> None:
     plane, kinds = two_kinds_of_squares()
-    votes, contrast = votes_on(plane, kinds, 24), contrast_of(plane)
-    regions = regions_of(votes, votes.shares(), contrast)
+    votes = votes_on(plane, kinds, 24)
+    regions = regions_of(votes, votes.shares(), contrast_of(plane))
+    assert len(regions.merges) == votes.basins.max() - 1
     assert same_partition(regions.cut_to(5), kinds) > 0.97  # the four squares and what is around them
 
-    n_half = (votes.basins.max() + 1) // 2
-    first = merge_neighbors(votes.basins, votes.shares(), contrast)
-    half = first.cut_to(n_half)
-    assert np.array_equal(regions.cut_to(n_half), half)
-    parts = []
-    for start in range(7):
-        part = Votes(votes.basins)
-        part._maps, part._variances = votes._maps[start::7], votes._variances[start::7]
-        parts.append(merge_neighbors(half, first.average(part.shares(), n_half), contrast))
-    agreed = consensus(parts)
-    for n_left in range(1, n_half + 1):
-        assert np.array_equal(regions.cut_to(n_left), agreed.cut_to(n_left))
+
+def consensus_of(
+    monkeypatch: pytest.MonkeyPatch, votes: Votes, contrast: np.ndarray
+) -> tuple[Hierarchy, list[Hierarchy]]:
+    """The regions of votes, and the hierarchies that agreed on them."""
+    asked: list[Hierarchy] = []
+
+    def listen(hierarchies: list[Hierarchy], cancelled: Callable[[], bool]) -> Hierarchy:
+        asked.extend(hierarchies)
+        return consensus(hierarchies, cancelled)
+
+    monkeypatch.setattr(pieces, "consensus", listen)
+    return regions_of(votes, votes.shares(), contrast), asked
+
+
+@pytest.mark.parametrize(("n_maps", "n_hierarchies"), [(3, 0), (4, 2), (12, 4), (24, 7), (120, 7)])
+def test_label_maps_are_dealt_out_to_no_more_than_seven_hierarchies(
+    monkeypatch: pytest.MonkeyPatch, n_maps: int, n_hierarchies: int
+) -> None:
+    plane, kinds = two_kinds_of_squares()
+    votes, contrast = votes_on(plane, kinds, n_maps), contrast_of(plane)
+    regions, asked = consensus_of(monkeypatch, votes, contrast)
+    assert len(asked) == n_hierarchies
+    half = (votes.basins.max() + 1) // 2
+    first = merge_neighbors(votes.basins, votes.shares(), contrast).cut_to(half)
+    assert np.array_equal(regions.cut_to(half), first)
+    for start, hierarchy in enumerate(asked):
+        assert np.array_equal(hierarchy.pieces, first)
+        of_part = merge_neighbors(first, regions.average(votes.shares(start, n_hierarchies), half), contrast)
+        assert np.array_equal(hierarchy.levels, of_part.levels)
+
+
+def test_hierarchies_of_many_basins_begin_with_a_limited_number_of_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "MOST_APART", 12)
+    plane, kinds = two_kinds_of_squares()
+    _, asked = consensus_of(monkeypatch, votes_on(plane, kinds, 4), contrast_of(plane))
+    assert [hierarchy.pieces.max() for hierarchy in asked] == [12, 12]
+
+
+def test_islands_do_not_count_as_pieces_that_could_merge(monkeypatch: pytest.MonkeyPatch) -> None:
+    plane, kinds = two_kinds_of_squares()
+    mask = np.ones(kinds.shape, dtype=bool)
+    mask[::4] = mask[:, ::4] = False  # 225 islands of nine pixels
+    islands = Plane(plane.values, mask, plane.offset, plane.scale, plane.sha256, plane.dtypes)
+    contrast = contrast_of(islands)
+    votes = Votes((np.cumsum(mask).reshape(mask.shape) * mask).astype(np.int32))  # every pixel is a basin
+    for _ in range(4):
+        votes.add(kinds, 3)
+    _, asked = consensus_of(monkeypatch, votes, contrast)
+    n_merges = int(mask.sum()) - 225
+    assert [len(hierarchy.merges) for hierarchy in asked] == [n_merges // 2] * 2
+
+
+def test_regions_are_called_off_in_each_of_their_hierarchies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merging, "MERGES_BETWEEN_QUESTIONS", 1)
+    plane, kinds = two_kinds_of_squares()
+    votes, contrast = votes_on(plane, kinds, 4), contrast_of(plane)
+    n_merges = votes.basins.max() - 1
+    n_asked = 2 * (n_merges // 2) + n_merges  # first all together, then two parts, then their consensus
+    for most in (0, n_merges // 2, n_merges, n_asked - 1):
+        answers = iter([False] * most)
+        with pytest.raises(Cancelled):
+            regions_of(votes, votes.shares(), contrast, lambda answers=answers: next(answers, True))
+    answers = iter([False] * 2 * n_merges)
+    assert len(regions_of(votes, votes.shares(), contrast, lambda: next(answers)).merges) == n_merges
 
 
 def test_groups_join_what_is_alike_by_brightness_where_votes_are_silent() -> None:

@@ -88,17 +88,17 @@ class Hierarchy:
         levels = np.append(self.levels, np.inf)
         found = np.zeros(len(ones))
         ones, others, left = ones.copy(), others.copy(), np.arange(len(ones))
-        while len(left := left[ones[left] != others[left]]):
-            # whichever is first to be part of another goes there; paths are short, as pieces join what is larger
-            swapped = when[ones[left]] > when[others[left]]
-            ones[left], others[left] = (
-                np.where(swapped, others[left], ones[left]),
-                np.where(swapped, ones[left], others[left]),
-            )
-            found[left] = levels[when[ones[left]]]
-            left = left[np.isfinite(found[left])]
-            ones[left] = into[ones[left]]
-        return found
+        while True:
+            left = left[ones[left] != others[left]]
+            if not len(left):
+                return found
+            # whichever is the first to be part of another goes there; paths are short, as pieces join what has more
+            # neighbors
+            one, other = ones[left], others[left]
+            sooner, later = np.where(when[one] <= when[other], (one, other), (other, one))
+            found[left] = levels[when[sooner]]
+            ones[left], others[left] = into[sooner], later
+            left = left[when[sooner] < len(self.merges)]  # what is never part of another goes nowhere
 
     def followed_by(self, later: Hierarchy) -> Hierarchy:
         """The merges of this hierarchy, and then those of another that begins with what these leave.
@@ -106,12 +106,18 @@ class Hierarchy:
         Parameters
         ----------
         later : Hierarchy
-            Of pieces that are `cut` at the last of the levels.
+            Of what ``cut_to(1)`` leaves.
 
         Returns
         -------
         Hierarchy
-            Of the pieces of this one.
+            Of the pieces of this one. No later level is below the last of these.
+
+        Examples
+        --------
+        >>> first = Hierarchy(np.array([[1, 2, 3]], dtype=np.int32), np.array([[0, 1]]), np.array([0.5]))
+        >>> first.followed_by(Hierarchy(first.cut_to(1), np.array([[1, 0]]), np.array([2.0]))).merges.tolist()
+        [[0, 1], [2, 0]]
         """
         roots = np.setdiff1d(np.arange(self._n_pieces), self.merges[:, 1])
         return Hierarchy(

@@ -52,7 +52,7 @@ def merge_neighbors(
     cancelled : callable, optional
         Asked now and then; once it is true, `Cancelled` is raised.
     n_left : int
-        From 1. It ends once so many regions are left.
+        Regions at which merging ends, from 1.
 
     Returns
     -------
@@ -103,8 +103,8 @@ def consensus(hierarchies: Sequence[Hierarchy], cancelled: Callable[[], bool] = 
     Notes
     -----
     Between two neighbors stands the geometric mean of the levels at which each hierarchy merges them, none of them less
-    than `LEAST_LEVEL`. The next merge is always that of the two regions between which the mean of it along their
-    boundary is least.
+    than `LEAST_LEVEL`, or 0 if all merge them at 0. The next merge is always that of the two regions between which the
+    mean of it along their boundary is least.
 
     References
     ----------
@@ -121,10 +121,9 @@ def consensus(hierarchies: Sequence[Hierarchy], cancelled: Callable[[], bool] = 
     """
     pieces = hierarchies[0].pieces
     ones, others, lengths, _ = _boundaries(pieces, np.broadcast_to(np.float32(0), pieces.shape))
-    logarithms = np.zeros(len(ones))
-    for hierarchy in hierarchies:
-        logarithms += np.log(np.maximum(hierarchy.level_between(ones, others), LEAST_LEVEL))
-    strengths = np.exp(logarithms / len(hierarchies))
+    levels = np.stack([hierarchy.level_between(ones, others) for hierarchy in hierarchies])
+    means = np.exp(np.log(np.maximum(levels, LEAST_LEVEL)).mean(0))
+    strengths = np.where((levels > 0).any(0), means, 0.0)
     return _merged(pieces, _ByStrength(ones, others, lengths, strengths * lengths), cancelled)
 
 
@@ -298,7 +297,7 @@ class _ByFeatures(_Merging):
         self.sizes = np.bincount(basins.ravel(), minlength=len(features) + 1)[1:].astype(np.float64)
         self.sizes_then = self.sizes.copy()  # when all boundaries of a region had their costs last
         self.means = features.copy()
-        super().__init__(*_boundaries(basins, contrast))
+        super().__init__(*_boundaries(basins, contrast))  # last: it asks for the costs
 
     def _costs_of(self, boundaries: NDArray[np.int64]) -> NDArray[np.float64]:
         one, other, lengths = self.ones[boundaries], self.others[boundaries], self.lengths[boundaries]

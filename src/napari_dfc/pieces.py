@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from napari_dfc.basins import Votes, means_over
@@ -24,8 +25,11 @@ __all__ = ["REGION_LEVEL", "KeptPieces", "groups_of", "regions_of"]
 #: Level of a hierarchy at which it is cut for ``region_scale=1``; measured in docs/benchmarks.md.
 REGION_LEVEL = 0.032
 
-#: Label maps that make a hierarchy, at most; measured in docs/benchmarks.md, as are the next two.
-MOST_MAPS_APART = 4
+#: Label maps for each of which, and one more, there is a hierarchy; measured in docs/benchmarks.md, as is the next.
+MAPS_APART = 4
+
+#: Hierarchies, at most.
+MOST_HIERARCHIES = 7
 
 #: Share of the basins that is left when hierarchies go their own ways: before, all label maps together do as well.
 SHARE_APART = 0.5
@@ -45,8 +49,8 @@ def regions_of(
 ) -> Hierarchy:
     """The order in which neighboring basins merge into regions.
 
-    All label maps together make the first merges. Then they are dealt out, so that each part hears several networks and
-    several of their updates; every part makes a hierarchy of its own, and what follows is the consensus of these.
+    All label maps together make the first merges. Then they are dealt out in turn, every part makes a hierarchy of its
+    own, and what follows is the consensus of these.
 
     Parameters
     ----------
@@ -62,10 +66,12 @@ def regions_of(
     -------
     Hierarchy
     """
-    n_hierarchies = len(votes) // MOST_MAPS_APART + 1
+    # one more than divides the label maps: no part is to hear every network after the same update
+    n_hierarchies = min(len(votes) // MAPS_APART + 1, MOST_HIERARCHIES)
     if n_hierarchies == 1:
         return merge_neighbors(votes.basins, shares, contrast, cancelled)
-    n_apart = min(math.ceil(SHARE_APART * int(votes.basins.max())), MOST_APART)
+    n_further = ndimage.label(votes.basins)[1] - 1  # islands between masked pixels, which stay apart in any case
+    n_apart = n_further + min(math.ceil(SHARE_APART * (int(votes.basins.max()) - n_further)), MOST_APART)
     first = merge_neighbors(votes.basins, shares, contrast, cancelled, n_left=n_apart)
     pieces = first.cut_to(n_apart)
     parts = []

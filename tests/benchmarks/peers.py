@@ -26,6 +26,7 @@ import napari_dfc.settings
 from bench import Results, add_jobs, interval, machine, parser, table, torch
 from napari_dfc.basins import Votes, basins_of, means_over
 from napari_dfc.contrast import contrast_of
+from napari_dfc.hierarchy import Hierarchy
 from napari_dfc.images import prepare
 from napari_dfc.merging import merge_neighbors
 from napari_dfc.pieces import REGION_LEVEL, regions_of
@@ -41,10 +42,8 @@ SCALES = (0.25, 0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 2.0, 4.0)
 SHIPPED = "scale 1"
 
 
-#: Label maps of `accurate`, from which the number of hierarchies follows.
-N_MAPS = 24
-
-#: Standard deviation of the noise that tells the hierarchies of raw color apart; that of the color over the image is 1.
+#: Standard deviation of the noise that tells the hierarchies of raw color apart, in each channel of a basin; the color of
+#: all three channels together has one of 1 over the image.
 COLOR_NOISE = 0.1
 
 
@@ -59,22 +58,24 @@ def by_preset(
             yield f"scale {scale:g}", result.regions_at(scale)
 
 
-def by_lab(image: NDArray[np.uint8]) -> Iterator[tuple[str, Labels]]:
+def by_lab(
+    regions: Callable[[Colors, NDArray[np.float32]], Hierarchy], image: NDArray[np.uint8]
+) -> Iterator[tuple[str, Labels]]:
     """Our merging of raw color."""
     contrast = contrast_of(prepare(image))
-    colors = Colors(image, basins_of(contrast))
-    hierarchy = merge_neighbors(colors.basins, colors.shares(), contrast)
+    hierarchy = regions(Colors(image, basins_of(contrast)), contrast)
     for scale in SCALES:
         yield f"scale {scale:g}", hierarchy.cut(scale * REGION_LEVEL)
 
 
-def by_lab_consensus(image: NDArray[np.uint8]) -> Iterator[tuple[str, Labels]]:
-    """The consensus of hierarchies of raw color."""
-    contrast = contrast_of(prepare(image))
-    colors = Colors(image, basins_of(contrast))
-    hierarchy = regions_of(colors, colors.shares(), contrast)
-    for scale in SCALES:
-        yield f"scale {scale:g}", hierarchy.cut(scale * REGION_LEVEL)
+def of_one_hierarchy(colors: Colors, contrast: NDArray[np.float32]) -> Hierarchy:
+    """Merged by color."""
+    return merge_neighbors(colors.basins, colors.shares(), contrast)
+
+
+def of_consensus(colors: Colors, contrast: NDArray[np.float32]) -> Hierarchy:
+    """Merged as label maps are."""
+    return regions_of(colors, colors.shares(), contrast)
 
 
 class Colors(Votes):
@@ -86,7 +87,9 @@ class Colors(Votes):
         self._colors = means_over(basins, values) / np.float32(np.sqrt(values.reshape(3, -1).var(1).sum()))
 
     def __len__(self) -> int:
-        return N_MAPS
+        """As many as `accurate` has label maps."""
+        accurate = dfc.Settings.from_preset("accurate")
+        return accurate.n_networks * accurate.region_iterations
 
     def shares(self, start: int = 0, step: int = 1) -> NDArray[np.float32]:
         """The colors over their standard deviation, (S, 3)."""
@@ -178,8 +181,8 @@ def main() -> None:
         f"{each}, clusters": partial(by_preset, each, "clusters", engine) for each in given.clusters
     }
     peers: dict[str, Way] = {
-        "Lab color": by_lab,
-        "Lab, consensus": by_lab_consensus,
+        "Lab color": partial(by_lab, of_one_hierarchy),
+        "Lab, consensus": partial(by_lab, of_consensus),
         "felzenszwalb": by_felzenszwalb,
         "SLIC, merged": by_slic,
         "k-means": by_kmeans,
