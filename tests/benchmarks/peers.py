@@ -42,8 +42,8 @@ SCALES = (0.25, 0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 2.0, 4.0)
 SHIPPED = "scale 1"
 
 
-#: Standard deviation of the noise that tells the hierarchies of raw color apart, in each channel of a basin; the color of
-#: all three channels together has one of 1 over the image.
+#: Standard deviation of the noise that tells the hierarchies of raw color apart, in each channel of a basin, where that
+#: of the three channels together over the image is 1.
 COLOR_NOISE = 0.1
 
 
