@@ -23,7 +23,7 @@ from napari_dfc.settings import Settings
 __all__ = ["REGION_LEVEL", "KeptPieces", "groups_of", "regions_of"]
 
 #: Level of a hierarchy at which it is cut for ``region_scale=1``; measured in docs/benchmarks.md.
-REGION_LEVEL = 0.032
+REGION_LEVEL = 0.0272
 
 #: Label maps for each of which, and one more, there is a hierarchy; measured in docs/benchmarks.md, as is the next.
 MAPS_APART = 4
