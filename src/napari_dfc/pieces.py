@@ -66,7 +66,7 @@ def regions_of(
     -------
     Hierarchy
     """
-    # one more than divides the label maps: no part is to hear every network after the same update
+    # one more, so that with six updates each, as by default, no part hears every network after the same one
     n_hierarchies = min(len(votes) // MAPS_APART + 1, MOST_HIERARCHIES)
     if n_hierarchies == 1:
         return merge_neighbors(votes.basins, shares, contrast, cancelled)

@@ -41,7 +41,6 @@ SCALES = (0.25, 0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 2.0, 4.0)
 #: What ships, and has no choice to be made.
 SHIPPED = "scale 1"
 
-
 #: Standard deviation of the noise that tells the hierarchies of raw color apart, in each channel of a basin, where that
 #: of the three channels together over the image is 1.
 COLOR_NOISE = 0.1
