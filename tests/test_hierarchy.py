@@ -41,6 +41,20 @@ def test_what_follows_merges_the_pieces_that_were_left() -> None:
         assert len(pairs) == both.cut(level).max() == then.cut(level).max()
 
 
+def test_as_many_pieces_are_left_at_a_level_as_its_cut_has() -> None:
+    hierarchy = random_hierarchy(4, n_merges=8)
+    for level in (0.0, *hierarchy.levels, 2.0):
+        assert hierarchy.n_left(level) == hierarchy.cut(level).max()
+
+
+def test_a_hierarchy_until_some_are_left_merges_no_further() -> None:
+    whole = random_hierarchy(5)
+    for n_left in (1, 5, 12, 20):
+        shorter = whole.until(n_left)
+        assert np.array_equal(shorter.cut_to(1), whole.cut_to(n_left))
+        assert np.array_equal(shorter.cut_to(n_left + 2), whole.cut_to(n_left + 2))
+
+
 def test_distinctness_compares_with_the_next_merge_of_the_region() -> None:
     pieces = np.array([[1, 1, 2, 2, 0, 3, 3]], dtype=np.int32)
     hierarchy = Hierarchy(pieces, np.array([[0, 1]]), np.array([4.0]))

@@ -10,7 +10,7 @@ from skimage.measure import label
 from napari_dfc import merging
 from napari_dfc.cancellation import Cancelled
 from napari_dfc.hierarchy import Hierarchy
-from napari_dfc.merging import consensus, merge_alike, merge_neighbors
+from napari_dfc.merging import Neighbors, consensus, merge_alike, merge_neighbors
 from plain_hierarchy import together_at
 
 
@@ -23,6 +23,13 @@ def pieces_and_features(seed: int, side: int = 7, n_pieces: int = 10) -> tuple[n
     pieces = label(nearest + 1, connectivity=1).astype(np.int32)
     features = random.normal(size=(pieces.max(), 2)).astype(np.float32)
     return pieces, features, random.uniform(0.1, 1, size=(side, side)).astype(np.float32)
+
+
+def order_of(seed: int) -> tuple[Neighbors, Hierarchy]:
+    """The neighbors of such pieces, and the order in which they merge."""
+    pieces, features, contrast = pieces_and_features(seed)
+    neighbors = Neighbors.of(pieces, contrast)
+    return neighbors, merge_neighbors(neighbors, features)
 
 
 def cheapest(regions: np.ndarray, means: np.ndarray, contrast: np.ndarray) -> tuple[float, int, int]:
@@ -45,10 +52,18 @@ def cheapest(regions: np.ndarray, means: np.ndarray, contrast: np.ndarray) -> tu
     return min(found)
 
 
+def test_boundaries_are_counted_by_hand() -> None:
+    pieces = np.array([[1, 1, 2], [1, 1, 2], [3, 0, 2]], dtype=np.int32)
+    found = Neighbors.of(pieces, np.arange(9, dtype=np.float32).reshape(3, 3))
+    # 1 and 2 touch in two rows, 1 and 3 in a column; 2 and 3 only across what is masked
+    assert (found.ones.tolist(), found.others.tolist()) == ([0, 0], [1, 2])
+    assert (found.lengths.tolist(), found.contrasts.tolist()) == ([2.0, 1.0], [2.0 + 5.0, 6.0])
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_every_merge_is_the_cheapest_of_all(seed: int) -> None:
     pieces, features, contrast = pieces_and_features(seed)
-    hierarchy = merge_neighbors(pieces, features, contrast)
+    hierarchy = merge_neighbors(Neighbors.of(pieces, contrast), features)
     joined, means = pieces.copy(), features[pieces - 1].astype(np.float64)
     level = 0.0
     for (one, other), expected in zip(hierarchy.merges + 1, hierarchy.levels, strict=True):
@@ -63,7 +78,7 @@ def test_every_merge_is_the_cheapest_of_all(seed: int) -> None:
 
 @given(seed=st.integers(0, 100), levels=st.tuples(st.floats(0, 1), st.floats(0, 1)))
 def test_a_higher_level_only_joins_regions(seed: int, levels: tuple[float, float]) -> None:
-    hierarchy = merge_neighbors(*pieces_and_features(seed))
+    _, hierarchy = order_of(seed)
     fine, coarse = (hierarchy.cut(level) for level in sorted(levels))
     joined = {(a, b) for a, b in zip(fine.ravel(), coarse.ravel(), strict=True)}
     assert len(joined) == fine.max()
@@ -77,9 +92,9 @@ def test_a_background_that_takes_in_specks_is_merged_nearly_in_the_exact_order(m
         pieces[row : row + 2, column : column + 2] = number
     features = random.normal(size=(pieces.max(), 2)).astype(np.float32)
     contrast = random.uniform(0.5, 1, size=pieces.shape).astype(np.float32)
-    lazy = merge_neighbors(pieces, features, contrast)
+    lazy = merge_neighbors(Neighbors.of(pieces, contrast), features)
     monkeypatch.setattr(merging, "GROWTH", 1.0)
-    exact = merge_neighbors(pieces, features, contrast)
+    exact = merge_neighbors(Neighbors.of(pieces, contrast), features)
     assert not np.array_equal(lazy.levels, exact.levels)
     assert lazy.levels == pytest.approx(exact.levels, rel=0.1)
 
@@ -88,20 +103,20 @@ def test_merging_ends_once_nobody_waits() -> None:
     pieces = np.arange(1, 401, dtype=np.int32).reshape(20, 20)
     features = np.random.default_rng(0).random((400, 2), dtype=np.float32)
     with pytest.raises(Cancelled):
-        merge_neighbors(pieces, features, np.ones((20, 20), dtype=np.float32), lambda: True)
+        merge_neighbors(Neighbors.of(pieces, np.ones((20, 20), dtype=np.float32)), features, lambda: True)
 
 
 def test_masked_pixels_stay_without_a_region() -> None:
     pieces = np.array([[1, 0, 2]], dtype=np.int32)
-    hierarchy = merge_neighbors(pieces, np.float32([[0], [0]]), np.ones((1, 3), dtype=np.float32))
+    hierarchy = merge_neighbors(Neighbors.of(pieces, np.ones((1, 3), dtype=np.float32)), np.float32([[0], [0]]))
     assert hierarchy.cut(9.0).tolist() == [[1, 0, 2]]
 
 
 def test_merging_ends_at_as_many_regions_as_are_to_be_left() -> None:
     pieces, features, contrast = pieces_and_features(3)
-    whole = merge_neighbors(pieces, features, contrast)
+    whole = merge_neighbors(Neighbors.of(pieces, contrast), features)
     for n_left in (1, 4, pieces.max(), pieces.max() + 5):
-        ended = merge_neighbors(pieces, features, contrast, n_left=n_left)
+        ended = merge_neighbors(Neighbors.of(pieces, contrast), features, n_left=n_left)
         assert len(ended.merges) == max(pieces.max() - n_left, 0)
         assert np.array_equal(ended.levels, whole.levels[: len(ended.merges)])
         assert np.array_equal(ended.merges, whole.merges[: len(ended.merges)])
@@ -125,11 +140,11 @@ def strength_between(regions: np.ndarray, pieces: np.ndarray, hierarchies: list[
 @pytest.mark.parametrize("seed", range(4))
 def test_a_consensus_merges_across_the_weakest_boundary_of_all(seed: int) -> None:
     pieces, _, contrast = pieces_and_features(seed)
-    random = np.random.default_rng(seed)
+    random, neighbors = np.random.default_rng(seed), Neighbors.of(pieces, contrast)
     hierarchies = [
-        merge_neighbors(pieces, random.normal(size=(pieces.max(), 2)).astype(np.float32), contrast) for _ in range(3)
+        merge_neighbors(neighbors, random.normal(size=(pieces.max(), 2)).astype(np.float32)) for _ in range(3)
     ]
-    agreed = consensus(hierarchies)
+    agreed = consensus(neighbors, hierarchies)
     joined, level = pieces.copy(), 0.0
     for (one, other), expected in zip(agreed.merges + 1, agreed.levels, strict=True):
         strength, first, second = strength_between(joined, pieces, hierarchies)
@@ -142,8 +157,8 @@ def test_a_consensus_merges_across_the_weakest_boundary_of_all(seed: int) -> Non
 
 @given(seed=st.integers(0, 100))
 def test_the_consensus_of_one_opinion_is_that_opinion(seed: int) -> None:
-    hierarchy = merge_neighbors(*pieces_and_features(seed))
-    agreed = consensus([hierarchy, hierarchy])
+    neighbors, hierarchy = order_of(seed)
+    agreed = consensus(neighbors, [hierarchy, hierarchy])
     assert agreed.levels == pytest.approx(np.maximum(hierarchy.levels, merging.LEAST_LEVEL))
     for level in hierarchy.levels[hierarchy.levels > merging.LEAST_LEVEL] * (1 + 1e-9):  # logarithms are rounded
         ours, theirs = agreed.cut(level), hierarchy.cut(level)
@@ -156,21 +171,24 @@ def test_one_hierarchy_that_merges_for_nothing_is_not_heard_alone() -> None:
     for_nothing = Hierarchy(pieces, np.array([[0, 1], [0, 2]]), np.array([0.0, 1.0]))
     other = Hierarchy(pieces, np.array([[1, 2], [1, 0]]), np.array([0.01, 0.5]))
     least = merging.LEAST_LEVEL
-    assert consensus([for_nothing, other]).levels == pytest.approx([(least * 0.5) ** 0.5, 0.1])
+    neighbors = Neighbors.of(pieces, np.ones((1, 3), dtype=np.float32))
+    assert consensus(neighbors, [for_nothing, other]).levels == pytest.approx([(least * 0.5) ** 0.5, 0.1])
 
 
 def test_what_all_merge_for_nothing_merges_for_nothing() -> None:
     pieces = np.arange(1, 13, dtype=np.int32).reshape(3, 4)
-    for_nothing = merge_neighbors(pieces, np.zeros((12, 1), dtype=np.float32), np.ones((3, 4), dtype=np.float32))
-    assert consensus([for_nothing, for_nothing]).levels.tolist() == [0.0] * 11
+    neighbors = Neighbors.of(pieces, np.ones((3, 4), dtype=np.float32))
+    for_nothing = merge_neighbors(neighbors, np.zeros((12, 1), dtype=np.float32))
+    assert consensus(neighbors, [for_nothing, for_nothing]).levels.tolist() == [0.0] * 11
 
 
 def test_finding_a_consensus_ends_once_nobody_waits() -> None:
     pieces = np.arange(1, 401, dtype=np.int32).reshape(20, 20)
     features = np.random.default_rng(0).random((400, 2), dtype=np.float32)
-    hierarchy = merge_neighbors(pieces, features, np.ones((20, 20), dtype=np.float32))
+    neighbors = Neighbors.of(pieces, np.ones((20, 20), dtype=np.float32))
+    hierarchy = merge_neighbors(neighbors, features)
     with pytest.raises(Cancelled):
-        consensus([hierarchy], lambda: True)
+        consensus(neighbors, [hierarchy], lambda: True)
 
 
 def test_what_looks_alike_merges_in_the_order_of_scipys_ward_linkage() -> None:

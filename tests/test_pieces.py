@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from napari_dfc import merging, pieces
-from napari_dfc.basins import Votes, basins_of
+from napari_dfc.basins import Votes, basins_of, means_over
 from napari_dfc.cancellation import Cancelled
 from napari_dfc.contrast import contrast_of
 from napari_dfc.hierarchy import Hierarchy
 from napari_dfc.images import Plane, prepare
-from napari_dfc.merging import consensus, merge_neighbors
+from napari_dfc.merging import Neighbors, consensus, merge_alike, merge_neighbors
 from napari_dfc.pieces import KeptPieces, groups_of, regions_of
 from napari_dfc.settings import Settings
 
@@ -30,7 +30,7 @@ def merged(plane: Plane) -> tuple[Hierarchy, np.ndarray]:
     contrast = contrast_of(plane)
     basins = basins_of(contrast, plane.mask)
     brightness = np.bincount(basins.ravel(), plane.values[0].ravel())[1:] / np.bincount(basins.ravel())[1:]
-    regions = merge_neighbors(basins, brightness[:, None].astype(np.float32), contrast)
+    regions = merge_neighbors(Neighbors.of(basins, contrast), brightness[:, None].astype(np.float32))
     return regions, np.zeros((len(brightness), 2), dtype=np.float32)
 
 
@@ -52,7 +52,7 @@ def test_regions_of_three_label_maps_are_those_of_one_hierarchy() -> None:
     plane, kinds = two_kinds_of_squares()
     votes, contrast = votes_on(plane, kinds, 3), contrast_of(plane)
     regions = regions_of(votes, votes.shares(), contrast)
-    alone = merge_neighbors(votes.basins, votes.shares(), contrast)
+    alone = merge_neighbors(Neighbors.of(votes.basins, contrast), votes.shares())
     assert np.array_equal(regions.merges, alone.merges)
     assert np.array_equal(regions.levels, alone.levels)
 
@@ -71,9 +71,9 @@ def consensus_of(
     """The regions of votes, and the hierarchies that agreed on them."""
     asked: list[Hierarchy] = []
 
-    def listen(hierarchies: list[Hierarchy], cancelled: Callable[[], bool]) -> Hierarchy:
+    def listen(neighbors: Neighbors, hierarchies: list[Hierarchy], cancelled: Callable[[], bool]) -> Hierarchy:
         asked.extend(hierarchies)
-        return consensus(hierarchies, cancelled)
+        return consensus(neighbors, hierarchies, cancelled)
 
     monkeypatch.setattr(pieces, "consensus", listen)
     return regions_of(votes, votes.shares(), contrast), asked
@@ -88,11 +88,12 @@ def test_label_maps_are_dealt_out_to_no_more_than_seven_hierarchies(
     regions, asked = consensus_of(monkeypatch, votes, contrast)
     assert len(asked) == n_hierarchies
     half = (votes.basins.max() + 1) // 2
-    first = merge_neighbors(votes.basins, votes.shares(), contrast).cut_to(half)
+    first = merge_neighbors(Neighbors.of(votes.basins, contrast), votes.shares()).cut_to(half)
     assert np.array_equal(regions.cut_to(half), first)
     for start, hierarchy in enumerate(asked):
         assert np.array_equal(hierarchy.pieces, first)
-        of_part = merge_neighbors(first, regions.average(votes.shares(start, n_hierarchies), half), contrast)
+        features = regions.average(votes.shares(start, n_hierarchies), half)
+        of_part = merge_neighbors(Neighbors.of(first, contrast), features)
         assert np.array_equal(hierarchy.levels, of_part.levels)
 
 
@@ -147,13 +148,23 @@ def test_groups_follow_the_votes_where_brightness_is_silent() -> None:
     assert same_partition(groups_of(regions, votes, flat).cut_to(3), kinds) > 0.97
 
 
-def test_groups_of_many_basins_are_made_of_a_limited_number_of_regions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "MOST_REGIONS", 12)
+@pytest.mark.parametrize(("least", "most", "n_regions"), [(1, 12, 12), (1, 1500, 40), (50, 1500, 50)])
+def test_groups_are_made_of_regions_of_the_usual_scale_within_limits(
+    monkeypatch: pytest.MonkeyPatch, least: int, most: int, n_regions: int
+) -> None:
     plane, kinds = two_kinds_of_squares()
     regions, votes = merged(plane)
+    monkeypatch.setattr(pieces, "LEAST_REGIONS", least)
+    monkeypatch.setattr(pieces, "MOST_REGIONS", most)
+    monkeypatch.setattr(pieces, "REGION_LEVEL", regions.levels[-40])  # with this merge made, 40 are left
     groups = groups_of(regions, votes, plane)
-    assert np.array_equal(groups.pieces, regions.cut_to(12))
-    assert len(groups.merges) == 11
+    for n_left in (n_regions, n_regions + 7):
+        assert np.array_equal(groups.cut_to(n_left), regions.cut_to(n_left))
+    assert not np.array_equal(groups.cut_to(n_regions - 1), regions.cut_to(n_regions - 1))
+    brightness = means_over(regions.cut_to(n_regions), plane.values)
+    alone = merge_alike(regions.cut_to(n_regions), brightness)
+    assert len(groups.merges) == len(regions.merges)
+    assert same_partition(groups.cut_to(3), alone.cut_to(3)) == 1.0
     assert same_partition(groups.cut_to(3), kinds) > 0.97
 
 

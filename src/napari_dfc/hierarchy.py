@@ -70,6 +70,26 @@ class Hierarchy:
         """
         return self._numbered(self._after(self._n_made_to(n_left)))
 
+    def n_left(self, level: float) -> int:
+        """How many merged pieces `cut` leaves at a level, from 0; see `levels`."""
+        return self._n_pieces - self._n_made(level)
+
+    def until(self, n_left: int) -> Hierarchy:
+        """Only the merges that `cut_to` makes.
+
+        Parameters
+        ----------
+        n_left : int
+            From 1.
+
+        Returns
+        -------
+        Hierarchy
+            Of the same pieces.
+        """
+        n_made = self._n_made_to(n_left)
+        return Hierarchy(self.pieces, self.merges[:n_made], self.levels[:n_made])
+
     def level_between(self, ones: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
         """The level at which two pieces are one.
 

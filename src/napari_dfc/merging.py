@@ -6,8 +6,8 @@ import heapq
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_dfc.cancellation import Cancelled
 from napari_dfc.hierarchy import Hierarchy
 
-__all__ = ["consensus", "merge_alike", "merge_neighbors"]
+__all__ = ["Neighbors", "consensus", "merge_alike", "merge_neighbors"]
 
 #: Merges, a few milliseconds of them, after which it is asked whether anybody still waits.
 MERGES_BETWEEN_QUESTIONS = 100
@@ -31,10 +31,51 @@ GROWTH = 1.02
 LEAST_LEVEL = 1e-4
 
 
+@dataclass(frozen=True, eq=False)
+class Neighbors:
+    """Pieces of an image, and the boundary between each two that touch.
+
+    Parameters
+    ----------
+    pieces : (H, W) ndarray of int32
+        1 to their number; 0 where masked.
+    ones, others : (B,) ndarray of int64
+        The two pieces of each boundary, counted from 0, the lower one first.
+    lengths : (B,) ndarray of float64
+        Pairs of pixels on both sides.
+    contrasts : (B,) ndarray of float64
+        The sum over these pairs of the larger contrast of the two.
+    """
+
+    pieces: NDArray[np.int32]
+    ones: NDArray[np.int64]
+    others: NDArray[np.int64]
+    lengths: NDArray[np.float64]
+    contrasts: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, pieces: NDArray[np.int32], contrast: NDArray[np.float32]) -> Neighbors:
+        """Find the boundaries in the pixels, with the contrast of each, (H, W)."""
+        n_pieces = int(pieces.max()) + 1
+        pairs, weights = [], []
+        for here, there in (
+            ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
+            ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
+        ):
+            one, other = pieces[here], pieces[there]
+            apart = (one != other) & (one > 0) & (other > 0)
+            low, high = np.minimum(one, other)[apart].astype(np.int64), np.maximum(one, other)[apart].astype(np.int64)
+            pairs.append(low * n_pieces + high)
+            weights.append(np.maximum(contrast[here], contrast[there])[apart])
+        keys, index = np.unique(np.concatenate(pairs), return_inverse=True)
+        lengths = np.bincount(index, minlength=len(keys)).astype(np.float64)
+        contrasts = np.bincount(index, np.concatenate(weights), minlength=len(keys)).astype(np.float64)
+        return cls(pieces, keys // n_pieces - 1, keys % n_pieces - 1, lengths, contrasts)
+
+
 def merge_neighbors(
-    basins: NDArray[np.int32],
+    neighbors: Neighbors,
     features: NDArray[np.float32],
-    contrast: NDArray[np.float32],
     cancelled: Callable[[], bool] = lambda: False,
     *,
     n_left: int = 1,
@@ -43,12 +84,10 @@ def merge_neighbors(
 
     Parameters
     ----------
-    basins : (H, W) ndarray of int32
-        1 to their number, S; 0 where masked.
+    neighbors : Neighbors
+        S pieces.
     features : (S, D) ndarray of float32
-        Of every basin; the mean over a region stands for it.
-    contrast : (H, W) ndarray of float32
-        Of every pixel.
+        Of every piece; the mean over a region stands for it.
     cancelled : callable, optional
         Asked now and then; once it is true, `Cancelled` is raised.
     n_left : int
@@ -75,15 +114,17 @@ def merge_neighbors(
 
     Examples
     --------
-    >>> basins = np.array([[1, 1, 2, 2, 3, 3]], dtype=np.int32)
-    >>> hierarchy = merge_neighbors(basins, np.float32([[0], [0.1], [1]]), np.ones((1, 6), dtype=np.float32))
-    >>> hierarchy.cut(0.1).tolist()
+    >>> pieces = np.array([[1, 1, 2, 2, 3, 3]], dtype=np.int32)
+    >>> neighbors = Neighbors.of(pieces, contrast=np.ones((1, 6), dtype=np.float32))
+    >>> merge_neighbors(neighbors, np.float32([[0], [0.1], [1]])).cut(0.1).tolist()
     [[1, 1, 1, 1, 2, 2]]
     """
-    return _merged(basins, _ByFeatures(basins, features, contrast), cancelled, n_left)
+    return _merged(neighbors, _ByFeatures(neighbors, features), cancelled, n_left)
 
 
-def consensus(hierarchies: Sequence[Hierarchy], cancelled: Callable[[], bool] = lambda: False) -> Hierarchy:
+def consensus(
+    neighbors: Neighbors, hierarchies: Sequence[Hierarchy], cancelled: Callable[[], bool] = lambda: False
+) -> Hierarchy:
     r"""The order in which neighbors merge by what several hierarchies of the same pieces say together.
 
     A single hierarchy is at the mercy of each of its early merges. Where another one goes another way, its mistakes are
@@ -91,8 +132,9 @@ def consensus(hierarchies: Sequence[Hierarchy], cancelled: Callable[[], bool] = 
 
     Parameters
     ----------
+    neighbors : Neighbors
     hierarchies : sequence of Hierarchy
-        One or more, each made by merging neighbors of the same pieces until there were none.
+        One or more, each made by merging these until there were none.
     cancelled : callable, optional
         Asked now and then; once it is true, `Cancelled` is raised.
 
@@ -114,17 +156,17 @@ def consensus(hierarchies: Sequence[Hierarchy], cancelled: Callable[[], bool] = 
     Examples
     --------
     >>> pieces = np.array([[1, 2, 3]], dtype=np.int32)
+    >>> neighbors = Neighbors.of(pieces, contrast=np.ones((1, 3), dtype=np.float32))
     >>> one = Hierarchy(pieces, np.array([[0, 1], [0, 2]]), np.array([1.0, 4.0]))
     >>> other = Hierarchy(pieces, np.array([[1, 2], [0, 1]]), np.array([2.0, 9.0]))
-    >>> consensus([one, other]).levels.round(3).tolist()  # between 2 and 3 that of 4 and 2, between 1 and 2 of 1 and 9
+    >>> agreed = consensus(neighbors, [one, other])
+    >>> agreed.levels.round(3).tolist()  # between 2 and 3 that of 4 and 2, between 1 and 2 of 1 and 9
     [2.828, 3.0]
     """
-    pieces = hierarchies[0].pieces
-    ones, others, lengths, _ = _boundaries(pieces, np.broadcast_to(np.float32(0), pieces.shape))
-    levels = np.stack([hierarchy.level_between(ones, others) for hierarchy in hierarchies])
+    levels = np.stack([hierarchy.level_between(neighbors.ones, neighbors.others) for hierarchy in hierarchies])
     means = np.exp(np.log(np.maximum(levels, LEAST_LEVEL)).mean(0))
     strengths = np.where((levels > 0).any(0), means, 0.0)
-    return _merged(pieces, _ByStrength(ones, others, lengths, strengths * lengths), cancelled)
+    return _merged(neighbors, _ByStrength(neighbors, strengths * neighbors.lengths), cancelled)
 
 
 def merge_alike(
@@ -198,14 +240,14 @@ def _hierarchy(pieces: NDArray[np.int32], merges: Sequence[tuple[float, int, int
     return Hierarchy(pieces, pairs, np.array([cost for cost, _, _ in merges], dtype=np.float64))
 
 
-def _merged(pieces: NDArray[np.int32], merging: _Merging, cancelled: Callable[[], bool], n_left: int = 1) -> Hierarchy:
+def _merged(neighbors: Neighbors, merging: _Merging, cancelled: Callable[[], bool], n_left: int = 1) -> Hierarchy:
     """What a merging makes until so many are left or it ends by itself, as long as somebody waits."""
     merges = []
-    for merge in islice(merging.run(), max(int(pieces.max()) - n_left, 0)):
+    for merge in islice(merging.run(), max(int(neighbors.pieces.max()) - n_left, 0)):
         merges.append(merge)
         if len(merges) % MERGES_BETWEEN_QUESTIONS == 0 and cancelled():
             raise Cancelled
-    return _hierarchy(pieces, merges)
+    return _hierarchy(neighbors.pieces, merges)
 
 
 class _Merging(ABC):
@@ -214,14 +256,9 @@ class _Merging(ABC):
     Costs rise with almost every merge. A boundary whose cost has risen goes back into the heap only when it comes up.
     """
 
-    def __init__(
-        self,
-        ones: NDArray[np.int64],
-        others: NDArray[np.int64],
-        lengths: NDArray[np.float64],
-        sums: NDArray[np.float64],
-    ) -> None:
-        self.ones, self.others, self.lengths, self.sums = ones, others, lengths, sums
+    def __init__(self, neighbors: Neighbors, sums: NDArray[np.float64]) -> None:
+        self.ones, self.others = ones, others = neighbors.ones.copy(), neighbors.others.copy()
+        self.lengths, self.sums = neighbors.lengths.copy(), sums.copy()  # of each boundary, what counts along it
         self.costs = [math.inf] * len(ones)  # of each boundary, as of now
         self.entries = [math.inf] * len(ones)  # the same as the heap knows it; -1 once the boundary is gone
         n_regions = int(max(ones.max(), others.max())) + 1 if len(ones) else 0
@@ -293,11 +330,11 @@ class _Merging(ABC):
 class _ByFeatures(_Merging):
     """Merging by features, sizes and contrast; see `merge_neighbors`."""
 
-    def __init__(self, basins: NDArray[np.int32], features: NDArray[np.float32], contrast: NDArray[np.float32]) -> None:
-        self.sizes = np.bincount(basins.ravel(), minlength=len(features) + 1)[1:].astype(np.float64)
+    def __init__(self, neighbors: Neighbors, features: NDArray[np.float32]) -> None:
+        self.sizes = np.bincount(neighbors.pieces.ravel(), minlength=len(features) + 1)[1:].astype(np.float64)
         self.sizes_then = self.sizes.copy()  # when all boundaries of a region had their costs last
         self.means = features.copy()
-        super().__init__(*_boundaries(basins, contrast))  # last: it asks for the costs
+        super().__init__(neighbors, neighbors.contrasts)  # last: it asks for the costs
 
     def _costs_of(self, boundaries: NDArray[np.int64]) -> NDArray[np.float64]:
         one, other, lengths = self.ones[boundaries], self.others[boundaries], self.lengths[boundaries]
@@ -326,22 +363,3 @@ class _ByStrength(_Merging):
 
     def _join(self, one: int, other: int) -> bool:
         return False
-
-
-def _boundaries(basins: NDArray[np.int32], contrast: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
-    """Of every pair of neighbors: both, counted from 0, the length of their boundary and its sum of contrasts."""
-    n_basins = int(basins.max()) + 1
-    pairs, weights = [], []
-    for here, there in (
-        ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
-        ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
-    ):
-        one, other = basins[here], basins[there]
-        apart = (one != other) & (one > 0) & (other > 0)
-        low, high = np.minimum(one, other)[apart].astype(np.int64), np.maximum(one, other)[apart].astype(np.int64)
-        pairs.append(low * n_basins + high)
-        weights.append(np.maximum(contrast[here], contrast[there])[apart])
-    keys, index = np.unique(np.concatenate(pairs), return_inverse=True)
-    lengths = np.bincount(index, minlength=len(keys)).astype(np.float64)
-    sums = np.bincount(index, np.concatenate(weights), minlength=len(keys)).astype(np.float64)
-    return keys // n_basins - 1, keys % n_basins - 1, lengths, sums

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from napari_dfc.basins import Votes, means_over
 from napari_dfc.hierarchy import Hierarchy
 from napari_dfc.images import Plane
-from napari_dfc.merging import consensus, merge_alike, merge_neighbors
+from napari_dfc.merging import Neighbors, consensus, merge_alike, merge_neighbors
 from napari_dfc.numbering import apply_numbers, label_numbers
 from napari_dfc.settings import Settings
 
@@ -36,6 +36,9 @@ SHARE_APART = 0.5
 
 #: Pieces with which hierarchies go their own ways, at most: a thousand of them take a second.
 MOST_APART = 2500
+
+#: Regions that groups are made of, at least; measured in docs/benchmarks.md.
+LEAST_REGIONS = 400
 
 #: Regions that groups are made of, at most: finding groups takes time with their square.
 MOST_REGIONS = 1500
@@ -68,17 +71,18 @@ def regions_of(
     """
     # one more, so that with six updates each, as by default, no part hears every network after the same one
     n_hierarchies = min(len(votes) // MAPS_APART + 1, MOST_HIERARCHIES)
+    basins = Neighbors.of(votes.basins, contrast)
     if n_hierarchies == 1:
-        return merge_neighbors(votes.basins, shares, contrast, cancelled)
+        return merge_neighbors(basins, shares, cancelled)
     n_further = ndimage.label(votes.basins)[1] - 1  # islands between masked pixels, which stay apart in any case
     n_apart = n_further + min(math.ceil(SHARE_APART * (int(votes.basins.max()) - n_further)), MOST_APART)
-    first = merge_neighbors(votes.basins, shares, contrast, cancelled, n_left=n_apart)
-    pieces = first.cut_to(n_apart)
+    first = merge_neighbors(basins, shares, cancelled, n_left=n_apart)
+    pieces = Neighbors.of(first.cut_to(n_apart), contrast)
     parts = []
     for start in range(n_hierarchies):
         features = first.average(votes.shares(start, n_hierarchies), n_apart)
-        parts.append(merge_neighbors(pieces, features, contrast, cancelled))
-    return first.followed_by(consensus(parts, cancelled))
+        parts.append(merge_neighbors(pieces, features, cancelled))
+    return first.followed_by(consensus(pieces, parts, cancelled))
 
 
 def groups_of(
@@ -89,8 +93,9 @@ def groups_of(
     Parameters
     ----------
     regions : Hierarchy
-        Of basins; what it leaves of them when no more than `MOST_REGIONS` are left is merged further. Islands between
-        masked pixels can be more than that: the smallest then go with the larger one that looks most alike.
+        Of basins, whose merges come first, up to ``region_scale=1``, but so that at least `LEAST_REGIONS` and no more
+        than `MOST_REGIONS` are left. Islands between masked pixels can be more than that: the smallest then go with the
+        larger one that looks most alike.
     votes : (S, D) ndarray of float32
         What the label maps say of each basin, of unit variance over the pixels.
     plane : Plane
@@ -101,15 +106,17 @@ def groups_of(
     Returns
     -------
     Hierarchy
+        Of the same basins, or of those islands.
     """
-    pieces = regions.cut_to(MOST_REGIONS)
+    n_regions = min(max(regions.n_left(REGION_LEVEL), LEAST_REGIONS), MOST_REGIONS)
+    pieces = regions.cut_to(n_regions)
     inside = plane.values.reshape(len(plane.values), -1) if plane.mask is None else plane.values[:, plane.mask]
     variance = float(inside.var(1, dtype=np.float64).sum())
     brightness = means_over(pieces, plane.values) / np.float32(np.sqrt(variance) or 1.0)
-    features = np.hstack([regions.average(votes, MOST_REGIONS), brightness])
+    features = np.hstack([regions.average(votes, n_regions), brightness])
     if len(features) > MOST_REGIONS:
-        pieces, features = _largest(pieces, features)
-    return merge_alike(pieces, features, cancelled)
+        return merge_alike(*_largest(pieces, features), cancelled)
+    return regions.until(n_regions).followed_by(merge_alike(pieces, features, cancelled))
 
 
 def _largest(pieces: NDArray[np.int32], features: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

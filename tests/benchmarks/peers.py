@@ -28,7 +28,7 @@ from napari_dfc.basins import Votes, basins_of, means_over
 from napari_dfc.contrast import contrast_of
 from napari_dfc.hierarchy import Hierarchy
 from napari_dfc.images import prepare
-from napari_dfc.merging import merge_neighbors
+from napari_dfc.merging import Neighbors, merge_neighbors
 from napari_dfc.pieces import REGION_LEVEL, regions_of
 from photographs import DEFAULT_ROOT, MODES, Photograph, bsd500, score, voc2012
 
@@ -69,7 +69,7 @@ def by_lab(
 
 def of_one_hierarchy(colors: Colors, contrast: NDArray[np.float32]) -> Hierarchy:
     """Merged by color."""
-    return merge_neighbors(colors.basins, colors.shares(), contrast)
+    return merge_neighbors(Neighbors.of(colors.basins, contrast), colors.shares())
 
 
 def of_consensus(colors: Colors, contrast: NDArray[np.float32]) -> Hierarchy:
