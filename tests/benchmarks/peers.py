@@ -10,7 +10,7 @@ of as many hierarchies as `accurate` makes, each of the same color with other no
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -47,14 +47,13 @@ COLOR_NOISE = 0.1
 
 
 def by_preset(
-    preset: str, pieces: str, options: dict[str, object], image: NDArray[np.uint8]
+    preset: str, pieces: str, scales: Iterable[float], options: dict[str, object], image: NDArray[np.uint8]
 ) -> Iterator[tuple[str, Labels]]:
-    """Ours: of regions at every scale, from one run."""
+    """Ours: at its default, and regions at further scales from the same run."""
     result = dfc.segment(image, preset=preset, split_into=pieces, **options)
     yield SHIPPED, result.labels
-    for scale in SCALES if pieces == "regions" else ():
-        if scale != 1:
-            yield f"scale {scale:g}", result.regions_at(scale)
+    for scale in scales:
+        yield f"scale {scale:g}", result.regions_at(scale)
 
 
 def by_lab(
@@ -165,6 +164,7 @@ def main() -> None:
     options.add_argument("--images", type=int, default=0, help="how many, spread evenly; 0 for all")
     options.add_argument("--ways", nargs="*", help="only these")
     options.add_argument("--clusters", nargs="*", default=[], help="presets whose clusters are measured, too")
+    options.add_argument("--default-scale", action="store_true", help="of ours only what the tables show")
     options.add_argument("--set", nargs="*", default=[], help="settings of ours, such as superpixels=10000")
     options.add_argument("--fresh", action="store_true", help="measure anew what an earlier call has measured")
     given = options.parse_args()
@@ -173,11 +173,12 @@ def main() -> None:
     changes = dict(each.split("=", 1) for each in given.set)
     numbers = {name: types[name](value) if types[name] in (int, float) else value for name, value in changes.items()}
     engine: dict[str, object] = {"device": given.device, "threads": given.threads, **numbers}
+    scales = () if given.default_scale else [scale for scale in SCALES if scale != 1]
     ours: dict[str, Way] = {
-        each: partial(by_preset, each, "regions", engine) for each in ("fast", "balanced", "accurate")
+        each: partial(by_preset, each, "regions", scales, engine) for each in ("fast", "balanced", "accurate")
     }
     clusters: dict[str, Way] = {
-        f"{each}, clusters": partial(by_preset, each, "clusters", engine) for each in given.clusters
+        f"{each}, clusters": partial(by_preset, each, "clusters", (), engine) for each in given.clusters
     }
     peers: dict[str, Way] = {
         "Lab color": partial(by_lab, of_one_hierarchy),
@@ -196,7 +197,8 @@ def main() -> None:
         photographs = photographs[:: max(len(photographs) // given.images, 1)][: given.images]
     found: dict[str, list[dict]] = {}
     for name, way in ways.items():
-        chosen_by = "-".join([name.replace(", ", "-"), *sorted(given.set)]) if name not in peers else name
+        fewer = ["default-scale"] * (given.default_scale and name in ours)
+        chosen_by = "-".join([name.replace(", ", "-"), *fewer, *sorted(given.set)]) if name not in peers else name
         results = Results(
             f"peers-{given.data}-{given.split}-{chosen_by.replace(', ', '-')}-{given.device}", given.fresh
         )
