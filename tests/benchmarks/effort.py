@@ -45,7 +45,7 @@ def measured(photograph: Photograph, engine: dict[str, object]) -> dict[str, dic
             for network in range(n_networks):
                 first = 1 + network * max(ITERATIONS)
                 for clusters in maps[first : first + n_iterations]:
-                    votes.add(clusters, run.n_clusters)
+                    votes.add(clusters, run.stage.n_clusters)
             labels = regions_of(votes, votes.shares(), contrast).cut(REGION_LEVEL)
             seconds = time.perf_counter() - began + each * n_networks * (n_iterations + 1)
             found[f"{n_networks} networks, {n_iterations}"] = {
