@@ -8,10 +8,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from napari_dfc.devices import load_torch
 
 load_torch()  # as the package loads it
+
+# how long an example takes is no matter of tests: the first to draw or to compute takes a second on a busy computer
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
 
 #: Set where a test of the window that is skipped is a failure.
 REQUIRE_GUI = "NAPARI_DFC_REQUIRE_GUI"

@@ -47,7 +47,7 @@ def test_label_maps_that_do_not_fit_together_are_refused() -> None:
     st.integers(0, 4),
     st.integers(1, 600),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_replacement_is_taken_back(labels: np.ndarray, numbers: set[int], by: int, block: int) -> None:
     sources = sorted(numbers - {by})
     before = labels.copy()

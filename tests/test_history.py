@@ -159,7 +159,7 @@ def test_counts_of_regions_spread_to_all_pieces_and_have_the_result_s() -> None:
     assert max(above / below for below, above in zip(history.counts, history.counts[1:], strict=False)) < 1.2
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 1000), n_pieces=st.integers(1, 60), n_groups=st.integers(1, 60))
 def test_neighboring_counts_differ_by_one_merge_in_which_the_larger_keeps_its_number(
     seed: int, n_pieces: int, n_groups: int

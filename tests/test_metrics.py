@@ -40,7 +40,7 @@ def plain_regions(labels: np.ndarray) -> list[set[tuple[int, int]]]:
     return found
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(maps, maps)
 def test_best_overlaps_are_those_of_a_plain_search(labels: np.ndarray, segments: np.ndarray) -> None:
     expected = []
@@ -118,7 +118,7 @@ def test_background_is_no_object() -> None:
     assert object_f1(np.array([[0, 0, 0, 1]]), np.array([[0, 0, 0, 0]])) == 0
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(maps, st.permutations([0, 1, 2, 3]))
 def test_other_numbers_for_the_same_segmentation_change_no_measure(labels: np.ndarray, order: list[int]) -> None:
     renamed = np.array(order, dtype=np.uint8)[labels]
@@ -152,7 +152,7 @@ def test_flicker_counts_static_pixels_only() -> None:
     assert flicker(SERIES, between) == pytest.approx((1 + 0) / (2 + 2))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(arrays(np.uint8, (4, 3, 5), elements=st.integers(0, 3)), arrays(np.bool_, (3, 3, 5)))
 def test_flicker_is_that_of_a_plain_count(labels: np.ndarray, static: np.ndarray) -> None:
     found = [

@@ -111,7 +111,7 @@ def test_a_file_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
         dfc.load(path)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.one_of(st.binary(max_size=400), st.binary(max_size=200).map(lambda tail: DATA[:100] + tail)))
 def test_any_bytes_are_refused_with_a_sentence(data: bytes) -> None:
     refused(data)
@@ -138,7 +138,7 @@ def with_value(document: Any, path: tuple[Any, ...], value: Any) -> Any:
     return changed
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(st.sampled_from([place for place in places(DOCUMENT) if place]), JSON)
 def test_a_document_with_anything_else_in_a_place_is_refused_or_is_a_network(path: tuple[Any, ...], value: Any) -> None:
     data = model_file.pack(with_value(DOCUMENT, path, value), TENSORS)

@@ -90,7 +90,7 @@ def test_several_pictures_give_the_statistics_of_all_their_pixels() -> None:
     torch.testing.assert_close(predictor._scales[0], expected.detach(), atol=1e-12, rtol=0)
 
 
-@hypothesis_settings(deadline=None, max_examples=50)
+@hypothesis_settings(max_examples=50)
 @given(
     height=st.integers(1, 40),
     width=st.integers(1, 40),

@@ -23,7 +23,7 @@ def test_pixels_are_counted_for_every_number_but_0(dtype: type) -> None:
     arrays(np.int64, array_shapes(min_dims=1, max_dims=4, max_side=6), elements=st.sampled_from([0, 1, 5, 2**40])),
     st.integers(1, 40),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_counting_by_blocks_is_counting(labels: np.ndarray, block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BLOCK_PIXELS", block)
@@ -144,7 +144,7 @@ def test_regions_are_measured_in_physical_units() -> None:
     st.integers(1, 30),
     st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_measures_are_scikit_image_s(labels: np.ndarray, block: int, seed: int) -> None:
     signal = np.random.default_rng(seed).normal(1e4, 1, labels.shape)
     with pytest.MonkeyPatch.context() as patch:

@@ -19,7 +19,7 @@ def squares(array: np.ndarray, factor: int) -> list[list[np.ndarray]]:
     ]
 
 
-@hypothesis_settings(deadline=None, max_examples=40)
+@hypothesis_settings(max_examples=40)
 @given(st.integers(1, 13), st.integers(1, 13), st.sampled_from([1, 2, 4]), st.integers(0, 10**6))
 def test_shrunken_is_what_a_loop_over_the_squares_gives(height: int, width: int, factor: int, seed: int) -> None:
     random = np.random.default_rng(seed)

@@ -89,7 +89,7 @@ def assert_same(ours: Found, plain: Found, mask: Tensor | None, tolerance: float
         assert float((gradient - expected).abs().max()) <= tolerance * max(largest, 1)
 
 
-@hypothesis_settings(deadline=None, max_examples=60)
+@hypothesis_settings(max_examples=60)
 @given(
     height=st.integers(1, 23),
     width=st.integers(1, 19),

@@ -94,7 +94,7 @@ def test_less_than_one_spot_is_refused() -> None:
         uncertain_spots(two_squares(), most=0)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 1000), smooth=st.sampled_from([1, 3, 5]))
 def test_every_spot_lies_in_doubt_and_scores_fall(seed: int, smooth: int) -> None:
     random = np.random.default_rng(seed)

@@ -38,7 +38,6 @@ GROUPS = CLUSTERS.change(split_into="groups", n_groups=3)
 
 # an example takes a quarter of a second, so that shrinking one would take minutes
 quick = settings(
-    deadline=None,
     max_examples=15,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

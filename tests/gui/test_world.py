@@ -35,7 +35,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
 
 # an example takes a quarter of a second, so that shrinking one would take minutes
 quick = settings(
-    deadline=None,
     max_examples=15,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
